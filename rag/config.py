@@ -1,0 +1,109 @@
+"""The settings, read from the environment in this one place.
+
+Knows nothing of the command line: `app.py` lays its options over what is read here.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import platformdirs
+
+from rag.errors import ConfigurationError
+
+DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+DEFAULT_EMBED_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of one process. `docs/` and the README list the variables behind them."""
+
+    model: str = DEFAULT_MODEL
+    """Hub id, local folder, or `openai:NAME` for a model of the OpenAI-compatible server."""
+    embed_model: str = DEFAULT_EMBED_MODEL
+    """Hub id or local folder of a sentence-embedding model."""
+    data_dir: Path = Path(platformdirs.user_data_dir("rivulet", appauthor=False))
+    """Folder of everything that is kept: weights, indexes, conversations."""
+    openai_api_key: str | None = field(default=None, repr=False)
+    openai_base_url: str | None = None
+    top_k: int = 3
+    """Passages given to the model."""
+    max_new_tokens: int = 256
+    """Length limit of one answer, in tokens."""
+    max_file_mb: int = 50
+    """Size limit of one uploaded file, in megabytes of 1,000,000 bytes."""
+    read_timeout: int = 120
+    """Seconds within which one file has to be read."""
+    auth: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """User names and passwords of those who may open the page; empty: no login."""
+    port: int = 7860
+
+    @property
+    def offers_openai(self) -> bool:
+        """Whether a key or an address for an OpenAI-compatible server is set."""
+        return bool(self.openai_api_key or self.openai_base_url)
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None) -> "Config":
+        """Read the settings from `env` (the process's environment when None).
+
+        Empty variables count as unset. Raises ConfigurationError naming the variable
+        when a value cannot be used.
+        """
+        env = os.environ if env is None else env
+        given = {name: value for name in VARIABLES if (value := env.get(name, "").strip())}
+        values: dict[str, object] = {}
+        for name, text in given.items():
+            attribute, parse = VARIABLES[name]
+            try:
+                values[attribute] = parse(text)
+            except ValueError as error:
+                # The value itself is left out: it may be a password.
+                raise ConfigurationError(f"{name} cannot be used: {error}.") from None
+        return cls(**values)  # type: ignore[arg-type]
+
+
+def parse_auth(text: str) -> tuple[tuple[str, str], ...]:
+    """`user:password`, several separated by commas. Raises ValueError without showing it."""
+    pairs = tuple(
+        (user.strip(), password)
+        for user, _, password in (part.partition(":") for part in text.split(","))
+    )
+    if not all(user and password for user, password in pairs):
+        raise ValueError("it has to read user:password, several separated by commas")
+    return pairs
+
+
+def _positive(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise ValueError("it has to be a whole number above 0")
+    return number
+
+
+def _port(text: str) -> int:
+    number = int(text) if text.isdecimal() else -1
+    if not 0 < number < 65536:
+        raise ValueError("it has to be a number from 1 to 65535")
+    return number
+
+
+VARIABLES = {
+    "RAG_MODEL": ("model", str),
+    "RAG_EMBED_MODEL": ("embed_model", str),
+    "RAG_DATA_DIR": ("data_dir", lambda text: Path(text).expanduser()),
+    "RAG_TOP_K": ("top_k", _positive),
+    "RAG_MAX_NEW_TOKENS": ("max_new_tokens", _positive),
+    "RAG_MAX_FILE_MB": ("max_file_mb", _positive),
+    "RAG_READ_TIMEOUT": ("read_timeout", _positive),
+    "RAG_AUTH": ("auth", parse_auth),
+    "OPENAI_API_KEY": ("openai_api_key", str),
+    "OPENAI_BASE_URL": ("openai_base_url", lambda text: text.rstrip("/")),
+    "PORT": ("port", _port),
+}
+"""Every environment variable that is read: its name, the attribute it sets, its parser."""

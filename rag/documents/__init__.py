@@ -1,0 +1,1 @@
+"""file -> Document -> [Node]: reading files in a process of their own, and splitting."""

@@ -1,0 +1,79 @@
+"""Document -> [Node]: passages along headings, paragraphs and sentences.
+
+The library `semantic-text-splitter` finds the largest unit that fits; lengths are counted with
+the embedding model's own tokenizer, so that no passage is longer than what the embedder reads.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+from semantic_text_splitter import MarkdownSplitter, TextSplitter
+from tokenizers import Tokenizer
+
+from rag.types import Document, Node
+
+PASSAGE_TOKENS = 160
+"""Length limit of a passage. Shorter passages are found more surely and read faster; the
+embedding model's own limit (256 tokens for the default) leaves room for the headings."""
+
+_HEADING = re.compile(r"^(#{1,6})[ \t]+(.+?)[ \t]*#*$")
+_FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})")
+
+
+def split(
+    document: Document,
+    tokenizer: Tokenizer | Callable[[str], int],
+    max_tokens: int = PASSAGE_TOKENS,
+) -> list[Node]:
+    """The passages of `document` in their order, each at most `max_tokens` long.
+
+    `tokenizer` is a Hugging Face tokenizer without truncation, or a function that counts.
+    No passage reaches over a heading or a page's end. Passages keep their offset in the text:
+    `document.text[node.start:node.end] == node.text`.
+    """
+    # Pages have no Markdown in them; a line that begins with # is no heading there.
+    splitter = TextSplitter if document.page_starts else MarkdownSplitter
+    if isinstance(tokenizer, Tokenizer):
+        chunks = splitter.from_huggingface_tokenizer(tokenizer, max_tokens)
+    else:
+        chunks = splitter.from_callback(tokenizer, max_tokens)
+    nodes: list[Node] = []
+    for begin, end, headings in _pages(document) if document.page_starts else _sections(document):
+        for offset, text in chunks.chunk_indices(document.text[begin:end]):
+            start = begin + offset
+            page = document.page_at(start)
+            nodes.append(
+                Node(text, document.id_, len(nodes), start, document.name, page, headings)
+            )
+    return nodes
+
+
+Section = tuple[int, int, tuple[str, ...]]
+"""Where a section begins and ends, in characters, and its headings, outermost first."""
+
+
+def _pages(document: Document) -> Iterator[Section]:
+    for begin, end in pairwise((*document.page_starts, len(document.text))):
+        yield begin, end, ()
+
+
+def _sections(document: Document) -> Iterator[Section]:
+    """The text between the Markdown headings, which are told from comments in code blocks."""
+    path: list[tuple[int, str]] = []
+    begin = offset = 0
+    fence = ""
+    for line in document.text.splitlines(keepends=True):
+        marks = _FENCE.match(line)
+        if marks and not fence:
+            fence = marks[1]
+        elif marks and marks[1].startswith(fence):
+            fence = ""
+        elif not fence and (heading := _HEADING.match(line.rstrip("\r\n"))):
+            yield begin, offset, tuple(title for _, title in path)
+            level = len(heading[1])
+            path = [(above, title) for above, title in path if above < level]
+            path.append((level, heading[2]))
+            begin = offset + len(line)
+        offset += len(line)
+    yield begin, offset, tuple(title for _, title in path)

@@ -1,0 +1,68 @@
+"""Everything Rivulet raises on purpose. Each message says what a person can do about it.
+
+RivuletError
+├── ConfigurationError          a setting is missing or cannot be used
+├── DocumentError               one file could not be taken in; the others are not affected
+│   ├── EmptyDocumentError      there is no text in it
+│   ├── FileTooLargeError       it is over a limit
+│   └── UnsupportedFileError    its type cannot be read, or is not what its name says
+├── StoreError                  the index cannot be opened or used
+│   └── EmbeddingMismatchError  another model embedded it
+└── ModelError                  a language or embedding model cannot be used
+    ├── ModelUnavailableError   its weights cannot be had or loaded
+    ├── ContextWindowError      the prompt does not fit its window
+    └── ProviderError           its server refused, failed, or could not be reached
+"""
+
+
+class RivuletError(Exception):
+    """Base of all errors raised on purpose; `str()` of it can be shown to a person."""
+
+
+class ConfigurationError(RivuletError):
+    """A setting is missing or cannot be used."""
+
+
+class DocumentError(RivuletError):
+    """One file could not be taken in. `reason` stands without the file's name."""
+
+    def __init__(self, file_name: str, reason: str):
+        super().__init__(f"{file_name}: {reason}")
+        self.file_name = file_name
+        self.reason = reason
+
+
+class EmptyDocumentError(DocumentError):
+    """There is no text in the file."""
+
+
+class FileTooLargeError(DocumentError):
+    """The file is over a limit."""
+
+
+class UnsupportedFileError(DocumentError):
+    """The file's type cannot be read, or its content is not what its name says."""
+
+
+class StoreError(RivuletError):
+    """The index cannot be opened or used."""
+
+
+class EmbeddingMismatchError(StoreError):
+    """The index was made with another embedding model than the one that is set."""
+
+
+class ModelError(RivuletError):
+    """A language or embedding model cannot be used."""
+
+
+class ModelUnavailableError(ModelError):
+    """The weights of a model cannot be had or loaded."""
+
+
+class ContextWindowError(ModelError):
+    """The prompt does not fit the model's context window."""
+
+
+class ProviderError(ModelError):
+    """A model server refused the request, failed, or could not be reached."""

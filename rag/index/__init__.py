@@ -1,0 +1,1 @@
+"""[Node] <-> store -> [NodeWithScore]: embedding, Chroma, ingestion, retrieval."""

@@ -1,0 +1,100 @@
+"""A document's way in: load -> split -> embed -> store, told step by step.
+
+A generator, so whoever stops reading stops the work; a document is in wholly or not at all.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rag.documents.isolation import load_isolated
+from rag.documents.splitting import split
+from rag.errors import DocumentError, FileTooLargeError
+from rag.index.embedding import Embedding, Vector
+from rag.index.store import ChromaStore
+from rag.types import Document
+
+logger = logging.getLogger(__name__)
+
+EMBED_STEP = 32
+"""Passages embedded between two reports of the progress."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is being done for which file; `done` of `total` passages while embedding."""
+
+    file_name: str
+    step: str
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """A file is in; with `duplicate`, it already was."""
+
+    file_name: str
+    pages: int
+    passages: int
+    duplicate: bool = False
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A file could not be taken in, and why."""
+
+    file_name: str
+    reason: str
+
+
+def ingest_file(
+    path: Path,
+    file_name: str,
+    store: ChromaStore,
+    embed_model: Embedding,
+    *,
+    max_bytes: int,
+    read_timeout: float,
+) -> Iterator[Progress | Ingested | Rejected]:
+    """Take the file at `path` into `store` under `file_name`.
+
+    Yields Progress any number of times, then one Ingested or Rejected. Whatever is wrong with
+    the file is a Rejected, so that the other files of a batch go in.
+    """
+    try:
+        yield Progress(file_name, "reading")
+        size = path.stat().st_size
+        if size > max_bytes:
+            raise FileTooLargeError(
+                file_name,
+                f"it has {size / 1e6:.1f} MB; at most {max_bytes / 1e6:.0f} MB are taken. "
+                f"Split the file, or raise RAG_MAX_FILE_MB.",
+            )
+        document = load_isolated(path, file_name, read_timeout)
+        yield from ingest(document, store, embed_model)
+    except DocumentError as error:
+        logger.info("Rejected %s", error)
+        yield Rejected(file_name, error.reason)
+
+
+def ingest(
+    document: Document, store: ChromaStore, embed_model: Embedding
+) -> Iterator[Progress | Ingested]:
+    """Take `document` into `store`; one that is there already is left as it is."""
+    name, pages = document.name, len(document.page_starts)
+    for known in store.documents():
+        if known.id_ == document.id_:
+            yield Ingested(name, known.pages, known.passages, duplicate=True)
+            return
+    yield Progress(name, "splitting")
+    nodes = split(document, embed_model.tokenizer)
+    vectors: list[Vector] = []
+    for begin in range(0, len(nodes), EMBED_STEP):
+        yield Progress(name, "embedding", begin, len(nodes))
+        batch = nodes[begin : begin + EMBED_STEP]
+        vectors += embed_model.embed([node.embedded_text for node in batch])
+    yield Progress(name, "storing", len(nodes), len(nodes))
+    store.add(document, nodes, vectors)
+    yield Ingested(name, pages, len(nodes))

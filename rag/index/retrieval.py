@@ -1,0 +1,31 @@
+"""question -> [NodeWithScore]."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from rag.index.embedding import Embedding
+from rag.index.store import ChromaStore
+from rag.types import NodeWithScore
+
+
+class Retriever(Protocol):
+    def retrieve(self, query: str) -> list[NodeWithScore]:
+        """The passages that bear on `query`, the best first."""
+        ...
+
+
+class VectorIndexRetriever:
+    """The `similarity_top_k` passages of one or more stores nearest to the question."""
+
+    def __init__(
+        self, stores: Sequence[ChromaStore], embed_model: Embedding, similarity_top_k: int = 2
+    ):
+        self.stores = stores
+        self.embed_model = embed_model
+        self.similarity_top_k = similarity_top_k
+
+    def retrieve(self, query: str) -> list[NodeWithScore]:
+        (vector,) = self.embed_model.embed([query])
+        found = [hit for store in self.stores for hit in store.query(vector, self.similarity_top_k)]
+        found.sort(key=lambda hit: hit.score, reverse=True)
+        return found[: self.similarity_top_k]

@@ -1,0 +1,172 @@
+"""Passages and their vectors, in Chroma.
+
+Two collections make one index: `passages` holds text, place and vector of every passage;
+`documents` holds one record for each document. A document is in the index when its record is:
+the record is written last and removed first, so a crash leaves no half document behind.
+"""
+
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import chromadb
+from chromadb.api import ClientAPI
+from chromadb.config import Settings
+
+from rag.errors import EmbeddingMismatchError, StoreError
+from rag.index.embedding import Vector
+from rag.types import Document, Node, NodeWithScore
+
+BATCH = 2_000
+"""Passages written at once; Chroma's own limit is some 5,000."""
+# Documents are never searched by nearness; Chroma wants a vector for every record.
+_NO_VECTOR = [0.0]
+
+
+@dataclass(frozen=True)
+class StoredDocument:
+    """The record of a document in an index."""
+
+    id_: str
+    name: str
+    pages: int
+    """0 where the format has no pages."""
+    passages: int
+    characters: int
+    added: float
+    """When it came in, in seconds since 1970."""
+
+
+class ChromaStore:
+    """One index in the folder `path`; in memory when None.
+
+    Raises EmbeddingMismatchError when the index was made by another embedding model than
+    `embed_model`, and StoreError when the folder cannot be opened.
+    """
+
+    def __init__(self, path: Path | None, embed_model: str):
+        settings = Settings(anonymized_telemetry=False)
+        # Clients in memory share one store: the name keeps indexes apart there.
+        suffix = f"-{uuid.uuid4().hex}" if path is None else ""
+        try:
+            self._client: ClientAPI = (
+                chromadb.EphemeralClient(settings)
+                if path is None
+                else chromadb.PersistentClient(path, settings)
+            )
+            self._passages = self._client.get_or_create_collection(
+                f"passages{suffix}",
+                embedding_function=None,
+                configuration={"hnsw": {"space": "cosine"}},
+                metadata={"embed_model": embed_model},
+            )
+            self._documents = self._client.get_or_create_collection(
+                f"documents{suffix}", embedding_function=None
+            )
+        except Exception as error:  # Chroma raises its own kinds and Rust's
+            raise StoreError(
+                f"The index in {path or 'memory'} cannot be opened: {error}. "
+                f"Move the folder away, or choose another one by RAG_DATA_DIR."
+            ) from error
+        made_by = (self._passages.metadata or {}).get("embed_model")
+        if made_by != embed_model:
+            self.close()
+            raise EmbeddingMismatchError(
+                f"The index in {path} was made with the embedding model {made_by}, but {embed_model} "
+                f"is set. Set RAG_EMBED_MODEL={made_by}, or remove the documents and add them again."
+            )
+        self._remove_orphans()
+
+    def add(self, document: Document, nodes: Sequence[Node], vectors: Sequence[Vector]) -> None:
+        """Put in a document with its passages; `vectors` belong to `nodes` one by one."""
+        for begin in range(0, len(nodes), BATCH):
+            batch = nodes[begin : begin + BATCH]
+            self._passages.add(
+                ids=[node.id_ for node in batch],
+                embeddings=list(vectors[begin : begin + BATCH]),
+                documents=[node.text for node in batch],
+                metadatas=[_to_metadata(node) for node in batch],
+            )
+        record = StoredDocument(
+            document.id_,
+            document.name,
+            len(document.page_starts),
+            len(nodes),
+            len(document.text),
+            time.time(),
+        )
+        fields = asdict(record)
+        self._documents.add(
+            ids=[fields.pop("id_")], embeddings=[_NO_VECTOR], metadatas=[fields]
+        )
+
+    def delete(self, document_id: str) -> None:
+        """Take out a document and its passages; nothing happens when it is not there."""
+        self._documents.delete(ids=[document_id])
+        self._passages.delete(where={"document_id": document_id})
+
+    def documents(self) -> list[StoredDocument]:
+        """The records of all documents, the newest first."""
+        found = self._documents.get(include=["metadatas"])
+        records = [
+            StoredDocument(id_, **fields)  # type: ignore[arg-type]
+            for id_, fields in zip(found["ids"], found["metadatas"] or (), strict=True)
+        ]
+        return sorted(records, key=lambda record: record.added, reverse=True)
+
+    def query(self, vector: Vector, top_k: int) -> list[NodeWithScore]:
+        """The `top_k` passages nearest to `vector`, the nearest first."""
+        top_k = min(top_k, self._passages.count())
+        if not top_k:
+            return []
+        found = self._passages.query(
+            query_embeddings=[vector],
+            n_results=top_k,
+            include=["documents", "metadatas", "distances"],
+        )
+        texts, places, distances = (
+            (found[key] or [[]])[0]  # type: ignore[literal-required]
+            for key in ("documents", "metadatas", "distances")
+        )
+        return [
+            NodeWithScore(_to_node(text, place), 1.0 - distance)
+            for text, place, distance in zip(texts, places, distances, strict=True)
+        ]
+
+    def close(self) -> None:
+        """Give back the files and threads; the index must not be used afterwards."""
+        self._client.close()
+
+    def _remove_orphans(self) -> None:
+        known = self._documents.get(include=[])["ids"]
+        where: Any = {"document_id": {"$nin": known}} if known else None
+        orphans = self._passages.get(where=where, include=[])["ids"]
+        for begin in range(0, len(orphans), BATCH):
+            self._passages.delete(ids=orphans[begin : begin + BATCH])
+
+
+def _to_metadata(node: Node) -> dict[str, Any]:
+    return {
+        "document_id": node.document_id,
+        "ordinal": node.ordinal,
+        "start": node.start,
+        "file_name": node.file_name,
+        "page": node.page or 0,
+        "headings": "\n".join(node.headings),
+    }
+
+
+def _to_node(text: str, place: dict[str, Any]) -> Node:
+    headings = place["headings"]
+    return Node(
+        text,
+        place["document_id"],
+        place["ordinal"],
+        place["start"],
+        place["file_name"],
+        place["page"] or None,
+        tuple(headings.split("\n")) if headings else (),
+    )

@@ -1,0 +1,1 @@
+"""[ChatMessage] -> stream of text: one small protocol, one file for each provider."""

@@ -1,0 +1,102 @@
+"""The values that travel along both ways: documents in, passages out, messages, text."""
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+FinishReason = Literal["stop", "length", "stopped", "truncated", "error"]
+"""How an answer ended: by the model itself, at the length limit, stopped by the reader,
+cut off by a lost connection, or by an error."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """The text of one document, with where its pages begin."""
+
+    text: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    id_: str = ""
+    """Identity of the content; made from the text when not given."""
+    page_starts: tuple[int, ...] = ()
+    """Offset in characters at which each page begins; empty when there are no pages."""
+
+    def __post_init__(self) -> None:
+        if not self.id_:
+            object.__setattr__(self, "id_", hashlib.sha256(self.text.encode()).hexdigest()[:32])
+
+    @property
+    def name(self) -> str:
+        """The file's name, or the start of its identity when it came from no file."""
+        return str(self.metadata.get("file_name") or self.id_[:8])
+
+    def page_at(self, offset: int) -> int | None:
+        """The page (from 1) on which the character at `offset` stands; None without pages."""
+        return bisect_right(self.page_starts, offset) if self.page_starts else None
+
+
+@dataclass(frozen=True)
+class Node:
+    """A passage: one stretch of a document's text, as long as the embedding model reads."""
+
+    text: str
+    document_id: str
+    ordinal: int
+    """Position among the passages of its document, from 0."""
+    start: int
+    """Offset of the passage in the document's text, in characters."""
+    file_name: str = ""
+    page: int | None = None
+    headings: tuple[str, ...] = ()
+    """The headings above the passage, outermost first."""
+
+    @property
+    def id_(self) -> str:
+        return f"{self.document_id}:{self.ordinal}"
+
+    @property
+    def end(self) -> int:
+        """Offset just after the passage in the document's text, in characters."""
+        return self.start + len(self.text)
+
+    @property
+    def embedded_text(self) -> str:
+        """What is embedded: the passage below its headings, which often hold its subject."""
+        return "\n".join((*self.headings, self.text))
+
+    @property
+    def label(self) -> str:
+        """Where the passage stands, for a person: file, then page or headings."""
+        where = f"page {self.page}" if self.page else " › ".join(self.headings)
+        return f"{self.file_name}, {where}" if where else self.file_name
+
+
+@dataclass(frozen=True)
+class NodeWithScore:
+    """A passage that was found, and how near it is to the question (cosine, at most 1)."""
+
+    node: Node
+    score: float
+
+
+@dataclass(frozen=True)
+class ChatMessage:
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens read and written by a model in one call."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True)
+class Completion:
+    """How one call of a model ended: what an `LLM.stream` generator returns."""
+
+    finish_reason: FinishReason
+    usage: Usage | None = None
