@@ -41,7 +41,9 @@ def write_text(paragraph: Paragraph, text: str) -> None:
 
 def write_table(document: Document, lines: list[str]) -> None:
     """Add a Markdown table: a header line, a ruler line, and the rows."""
-    header, _ruler, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    header, _ruler, *rows = (
+        [cell.strip() for cell in line.strip("|").split("|")] for line in lines
+    )
     table = document.add_table(rows=0, cols=len(header), style="Light Grid Accent 1")
     for texts in (header, *rows):
         for cell, text in zip(table.add_row().cells, texts, strict=True):
@@ -68,7 +70,9 @@ def build_docx(source: Path, target: Path) -> None:
 def build_pdf(source: Path, target: Path) -> None:
     """Print an HTML page to PDF; the page's own style sets the paper and the margins."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_ARGS)
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=CHROMIUM_ARGS
+        )
         page = browser.new_page()
         page.goto(source.as_uri())
         page.pdf(path=target, prefer_css_page_size=True, tagged=True, outline=True)
@@ -77,4 +81,6 @@ def build_pdf(source: Path, target: Path) -> None:
 
 if __name__ == "__main__":
     build_docx(DATA / "sources" / "models.md", DATA / "samples" / "models.docx")
-    build_pdf(DATA / "sources" / "how-streaming-works.html", DATA / "samples" / "how-streaming-works.pdf")
+    build_pdf(
+        DATA / "sources" / "how-streaming-works.html", DATA / "samples" / "how-streaming-works.pdf"
+    )

@@ -39,6 +39,8 @@ class Config:
     auth: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """User names and passwords of those who may open the page; empty: no login."""
     port: int = 7860
+    any_model: bool = True
+    """Whether a person may type any model's name; off where strangers can open the page."""
 
     @property
     def offers_openai(self) -> bool:

@@ -12,10 +12,12 @@ Knows nothing of what the weights are used for.
 import hashlib
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from rag.config import DEFAULT_EMBED_MODEL, DEFAULT_MODEL
 from rag.errors import ModelUnavailableError
 
 logger = logging.getLogger(__name__)
+_importing = threading.Lock()
 
 HUB_TIMEOUT = 5.0
 """Seconds to wait for the Hub's first answer."""
@@ -61,6 +64,24 @@ PACKAGES = {
         "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     ),
 }
+
+
+def load_libraries() -> tuple[Any, Any]:
+    """The modules torch and transformers, loaded as they run well beside other programs.
+
+    Threads that wait for each other spin by default. On a machine whose cores are also busy
+    with something else (a browser is enough) that made decoding 30 times slower here.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read once, when torch is loaded
+    with _importing:
+        import torch
+        import transformers
+
+        transformers.logging.disable_progress_bar()
+        # Loaded when first named, which two threads must not do at the same time.
+        for name in ("AutoModel", "AutoModelForCausalLM", "AutoTokenizer"):
+            getattr(transformers, name)
+    return torch, transformers
 
 
 def ensure(name: str, models_dir: Path, report: Report) -> Path:
@@ -202,7 +223,9 @@ def _run(command: list[str], on_line: Callable[[dict[str, Any]], None] | None = 
         if process.wait():
             errors.seek(0)
             lines = [line.strip() for line in errors if line.strip()]
-            raise ValueError(lines[-1] if lines else f"{command[2]} ended with {process.returncode}")
+            raise ValueError(
+                lines[-1] if lines else f"{command[2]} ended with {process.returncode}"
+            )
 
 
 def convert(gguf: Path, target: Path) -> None:

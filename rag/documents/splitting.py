@@ -43,9 +43,7 @@ def split(
         for offset, text in chunks.chunk_indices(document.text[begin:end]):
             start = begin + offset
             page = document.page_at(start)
-            nodes.append(
-                Node(text, document.id_, len(nodes), start, document.name, page, headings)
-            )
+            nodes.append(Node(text, document.id_, len(nodes), start, document.name, page, headings))
     return nodes
 
 

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 
 from rag.errors import ModelUnavailableError
 from rag.index.embedding import Vector
+from rag.weights import load_libraries
 
 BATCH = 16
 """Texts that are computed together; more gained nothing on two cores."""
@@ -23,12 +24,11 @@ class HuggingFaceEmbedding:
     """The model in the folder `path`, under the name `name`. One thread computes at a time."""
 
     def __init__(self, path: Path, name: str):
-        import torch
-        from transformers import AutoModel
+        torch, transformers = load_libraries()
 
         try:
             tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
-            self._model: Any = AutoModel.from_pretrained(
+            self._model: Any = transformers.AutoModel.from_pretrained(
                 path, local_files_only=True, dtype=torch.float32
             )
         except Exception as error:
@@ -55,7 +55,9 @@ class HuggingFaceEmbedding:
         vectors: list[Vector] = [()] * len(texts)
         for begin in range(0, len(order), BATCH):
             batch = order[begin : begin + BATCH]
-            for place, vector in zip(batch, self._batch([encoded[i].ids for i in batch]), strict=True):
+            for place, vector in zip(
+                batch, self._batch([encoded[i].ids for i in batch]), strict=True
+            ):
                 vectors[place] = vector
         return vectors
 

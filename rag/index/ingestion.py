@@ -33,12 +33,13 @@ class Progress:
 
 @dataclass(frozen=True)
 class Ingested:
-    """A file is in; with `duplicate`, it already was."""
+    """A file is in; with `known_as`, it already was, under that name."""
 
     file_name: str
+    document_id: str
     pages: int
     passages: int
-    duplicate: bool = False
+    known_as: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def ingest(
     name, pages = document.name, len(document.page_starts)
     for known in store.documents():
         if known.id_ == document.id_:
-            yield Ingested(name, known.pages, known.passages, duplicate=True)
+            yield Ingested(name, known.id_, known.pages, known.passages, known.name)
             return
     yield Progress(name, "splitting")
     nodes = split(document, embed_model.tokenizer)
@@ -97,4 +98,4 @@ def ingest(
         vectors += embed_model.embed([node.embedded_text for node in batch])
     yield Progress(name, "storing", len(nodes), len(nodes))
     store.add(document, nodes, vectors)
-    yield Ingested(name, pages, len(nodes))
+    yield Ingested(name, document.id_, pages, len(nodes))

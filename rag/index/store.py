@@ -99,9 +99,7 @@ class ChromaStore:
             time.time(),
         )
         fields = asdict(record)
-        self._documents.add(
-            ids=[fields.pop("id_")], embeddings=[_NO_VECTOR], metadatas=[fields]
-        )
+        self._documents.add(ids=[fields.pop("id_")], embeddings=[_NO_VECTOR], metadatas=[fields])
 
     def delete(self, document_id: str) -> None:
         """Take out a document and its passages; nothing happens when it is not there."""

@@ -75,4 +75,4 @@ def label(name: str) -> str:
     """A model's name without what a reader does not need: owner, folder, prefix."""
     if name.startswith(OPENAI):
         return name.removeprefix(OPENAI)
-    return name.rstrip("/").rpartition("/")[2]
+    return Path(name).name

@@ -18,6 +18,7 @@ from rag.errors import ContextWindowError, ModelError, ModelUnavailableError, Ri
 from rag.llms.protocol import HEARTBEAT, TextStream
 from rag.llms.relay import Pieces, drain
 from rag.types import ChatMessage, Completion, FinishReason, Usage
+from rag.weights import load_libraries
 
 AHEAD = 16
 """Pieces of text the worker may be ahead of its reader."""
@@ -36,15 +37,16 @@ class HuggingFaceLLM:
     is_streaming = True
 
     def __init__(self, path: Path, model_name: str | None = None):
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        torch, transformers = load_libraries()
 
         self.model_name = model_name or path.name
         try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(path, local_files_only=True)
+            self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
+                path, local_files_only=True
+            )
             cuda = torch.cuda.is_available()
             # float32 on a CPU: bfloat16 makes reading the prompt several times slower there.
-            self._model: Any = AutoModelForCausalLM.from_pretrained(
+            self._model: Any = transformers.AutoModelForCausalLM.from_pretrained(
                 path, local_files_only=True, dtype=torch.bfloat16 if cuda else torch.float32
             )
         except Exception as error:
@@ -99,7 +101,11 @@ class HuggingFaceLLM:
             worker.join()
 
     def _generate(
-        self, messages: Sequence[ChatMessage], max_tokens: int, stop: threading.Event, hand_over: Any
+        self,
+        messages: Sequence[ChatMessage],
+        max_tokens: int,
+        stop: threading.Event,
+        hand_over: Any,
     ) -> Completion:
         import torch
 

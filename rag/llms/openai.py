@@ -112,9 +112,7 @@ class OpenAI:
 def list_models(base_url: str | None, api_key: str | None, timeout: float = 5.0) -> list[str]:
     """The names of the server's chat models. Raises ProviderError, ConfigurationError."""
     try:
-        with openai.OpenAI(
-            **_access(base_url, api_key), timeout=timeout, max_retries=0
-        ) as client:
+        with openai.OpenAI(**_access(base_url, api_key), timeout=timeout, max_retries=0) as client:
             names = sorted(model.id for model in client.models.list())
     except Exception as error:
         raise explain(error, "the list of models") from error

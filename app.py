@@ -1,0 +1,90 @@
+"""Rivulet: ask your documents in the browser and watch the answer arrive.
+
+The composition root: settings -> parts -> page -> launch. Nothing imports it.
+"""
+
+import argparse
+import dataclasses
+import logging
+import os
+import secrets
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from rag.config import Config, parse_auth
+from rag.errors import ConfigurationError
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def main() -> int:
+    """Run the app until Ctrl-C; returns the exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    for noisy in ("httpx", "httpx2", "chromadb"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        config = Config.from_env()
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return 2
+    options = _options(config)
+    auth = options.auth or config.auth
+    if (options.share or options.host not in LOOPBACK) and not auth and not options.open:
+        auth = (("rivulet", secrets.token_urlsafe(15)),)
+        print(f"Log in as {auth[0][0]} with the password {auth[0][1]}")
+    config = dataclasses.replace(
+        config,
+        data_dir=options.data_dir.expanduser().resolve(),
+        port=options.port,
+        auth=auth,
+        any_model=not options.share and options.host in LOOPBACK,
+    )
+    return serve(config, options.host, share=options.share, open_browser=options.browser)
+
+
+def serve(config: Config, host: str, *, share: bool, open_browser: bool) -> int:
+    """Launch the page, then prepare the models behind it; returns after Ctrl-C."""
+    config.data_dir.mkdir(parents=True, exist_ok=True)
+    # Read when gradio is loaded: uploads wait in our folder, and nothing is reported.
+    os.environ["GRADIO_TEMP_DIR"] = str(config.data_dir / "uploads")
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from rag.ui.backend import Backend
+    from rag.ui.page import build, launch
+
+    stopped = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: stopped.set())
+    backend = Backend(config)
+    page = build(backend)
+    launch(page, config, host, share=share, open_browser=open_browser)
+    backend.start()
+    stopped.wait()
+    print("Stopping.")
+    backend.close()
+    page.close(verbose=False)
+    return 0
+
+
+def _options(config: Config) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=config.port, help="port (PORT)")
+    parser.add_argument(
+        "--data-dir", type=Path, default=config.data_dir, help="folder of all data (RAG_DATA_DIR)"
+    )
+    parser.add_argument("--share", action="store_true", help="make a public link, with a login")
+    parser.add_argument("--auth", type=parse_auth, help="user:password who may log in (RAG_AUTH)")
+    parser.add_argument(
+        "--open", action="store_true", help="no login, although others can reach the page"
+    )
+    parser.add_argument(
+        "--no-browser", dest="browser", action="store_false", help="do not open a browser"
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""question -> sources + stream: prompts, synthesis, query engine, chat engine."""

@@ -1,0 +1,70 @@
+"""The one path from a question to its answer: retrieve, lay out the prompt, stream.
+
+Knows nothing of who reads the events: the page, the terminal, or `StreamingResponse`.
+"""
+
+import time
+from collections.abc import Sequence
+from contextlib import closing
+
+from rag.answering import prompts
+from rag.answering.events import Events, Finished, Sources, Status, Timings
+from rag.index.retrieval import Retriever
+from rag.llms.protocol import LLM
+from rag.types import ChatMessage, Completion
+
+
+def answer(
+    question: str,
+    retriever: Retriever,
+    llm: LLM,
+    history: Sequence[ChatMessage] = (),
+    *,
+    max_tokens: int,
+) -> Events:
+    """Answer `question` from what `retriever` finds, with `history` before it.
+
+    Raises NotImplementedError before retrieval when the model cannot stream, and whatever
+    retrieval and model raise; text that came before an error has been yielded.
+    """
+    if not llm.is_streaming:
+        raise NotImplementedError(
+            f"The model {llm.model_name} cannot stream. Choose another one by RAG_MODEL."
+        )
+    asked = time.monotonic()
+    yield Status("Searching your documents")
+    nodes = retriever.retrieve(question)
+    retrieval = time.monotonic() - asked
+    if not nodes:
+        yield Sources(())
+        yield prompts.NO_HITS
+        yield Finished("stop", timings=Timings(retrieval))
+        return
+    prompt = prompts.build(llm, question, nodes, history, max_tokens=max_tokens)
+    yield Sources(tuple(prompt.nodes), prompt.left_out)
+    yield Status(f"Reading {_count(len(prompt.nodes), 'passage')}")
+    first: float | None = None
+    pieces = 0
+    with closing(llm.stream(prompt.messages, max_tokens=max_tokens)) as stream:
+        while True:
+            try:
+                piece = next(stream)
+            except StopIteration as end:
+                completion: Completion = end.value
+                break
+            if piece:
+                pieces += 1
+                first = first or time.monotonic()
+            yield piece
+    now = time.monotonic()
+    if first is None:
+        yield prompts.NO_TEXT
+    usage = completion.usage
+    tokens = usage.completion_tokens if usage else pieces
+    speed = (tokens - 1) / (now - first) if first and tokens > 1 and now > first else None
+    timings = Timings(retrieval, first and first - asked, speed)
+    yield Finished(completion.finish_reason, usage, timings)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

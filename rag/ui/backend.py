@@ -1,0 +1,106 @@
+"""The parts behind the page: models, embedding, samples, sessions; prepared in the background.
+
+Knows nothing of gradio.
+"""
+
+import logging
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from rag.config import Config
+from rag.documents.loading import LOADERS
+from rag.index.embedding import Embedding
+from rag.index.ingestion import Ingested, ingest_file
+from rag.index.retrieval import VectorIndexRetriever
+from rag.index.store import ChromaStore, StoredDocument
+from rag.llms.catalog import Catalog, label
+from rag.preparation import Preparation
+from rag.types import NodeWithScore
+from rag.ui.sessions import Session, Sessions
+from rag.weights import Report, ensure
+
+logger = logging.getLogger(__name__)
+
+SAMPLES = Path(__file__).resolve().parents[2] / "data" / "samples"
+
+
+class Backend:
+    """Nothing is loaded before `start`, which returns at once and works in the background."""
+
+    def __init__(self, config: Config, embedding: Embedding | None = None):
+        self.config = config
+        self.models_dir = config.data_dir / "models"
+        self.catalog = Catalog(config, self.models_dir)
+        self.sessions = Sessions(config.data_dir / "sessions", config.embed_model)
+        self.sample_files = sorted(f for f in SAMPLES.iterdir() if f.suffix in LOADERS)
+        self.embedding: Preparation[Embedding] | None = None
+        self.samples: Preparation[ChromaStore] | None = None
+        self._embedding = embedding
+
+    def start(self) -> None:
+        self.embedding = Preparation("the search model", self._load_embedding)
+        self.samples = Preparation("the sample documents", self._ingest_samples)
+        self.catalog.prepare(self.config.model)
+        threading.Thread(target=self.catalog.refresh, name="list models", daemon=True).start()
+
+    def close(self) -> None:
+        self.sessions.close()
+
+    def sample_documents(self) -> list[StoredDocument]:
+        """The records of the samples that can be searched already."""
+        return self.samples.result().documents() if self.samples and self.samples.ready else []
+
+    def retrieve(self, session: Session, scope: str, question: str) -> list[NodeWithScore]:
+        """Search in "mine", "samples" or "all": the session's documents, the samples, both."""
+        assert self.embedding and self.samples
+        with ExitStack() as stack:
+            stores: list[ChromaStore] = []
+            if scope != "samples" and self.sessions.has_documents(session):
+                stores.append(stack.enter_context(self.sessions.store(session)))
+            if scope != "mine":
+                stores.append(self.samples.result())
+            retriever = VectorIndexRetriever(stores, self.embedding.result(), self.config.top_k)
+            return retriever.retrieve(question)
+
+    def waiting_for(self, model: str) -> Sequence[Preparation[object]]:
+        """What has to be ready before a question to `model` can be answered."""
+        assert self.embedding and self.samples
+        return (self.embedding, self.samples, self.catalog.prepare(model))
+
+    def status(self) -> str:
+        """What is being prepared, or why it failed; empty once all is ready."""
+        for preparation in reversed(self.waiting_for(self.config.model)):
+            if not preparation.ready:
+                return preparation.status
+        return ""
+
+    def _load_embedding(self, report: Report) -> Embedding:
+        if self._embedding:
+            return self._embedding
+        name = self.config.embed_model
+        path = ensure(name, self.models_dir, lambda doing, done: report(doing, 0.8 * done))
+        report("Loading", 0.8)
+        from rag.index.embedding_huggingface import HuggingFaceEmbedding
+
+        return HuggingFaceEmbedding(path, name)
+
+    def _ingest_samples(self, report: Report) -> ChromaStore:
+        assert self.embedding
+        embedding = self.embedding.result()
+        folder = self.config.data_dir / "samples" / label(embedding.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        store = ChromaStore(folder, embedding.name)
+        current = set()
+        for number, file in enumerate(self.sample_files):
+            report("Reading the sample documents", number / len(self.sample_files))
+            for event in ingest_file(
+                file, file.name, store, embedding, max_bytes=10**9, read_timeout=60
+            ):
+                if isinstance(event, Ingested):
+                    current.add(event.document_id)
+        for document in store.documents():
+            if document.id_ not in current:  # of an older version of Rivulet
+                store.delete(document.id_)
+        return store

@@ -1,0 +1,249 @@
+"""A question's way through the page: the handlers of the conversation.
+
+Each handler is a generator that yields what changes on the page. Growing text is sent at most
+every `PACE` seconds, the first piece at once.
+"""
+
+import logging
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from typing import Any
+
+import gradio as gr
+
+from rag.answering.engine import answer
+from rag.answering.events import Finished, Sources, Status
+from rag.errors import RivuletError
+from rag.llms.catalog import label
+from rag.types import ChatMessage, NodeWithScore
+from rag.ui import rendering
+from rag.ui.backend import Backend
+from rag.ui.identity import identity
+from rag.ui.sessions import Session, Turn
+
+logger = logging.getLogger(__name__)
+
+PACE = 0.07
+"""Seconds between two states of a growing answer: some 14 a second, as fast as one reads."""
+MAX_QUESTION = 8_000
+"""Characters of a question."""
+
+View = tuple[Any, Any, Any]
+"""Updates of the conversation, the question box and the sources."""
+IDLE_BOX = {"submit_btn": True, "stop_btn": False}
+BUSY_BOX = {"submit_btn": False, "stop_btn": True}
+
+
+class Chat:
+    """The handlers, over the backend they share."""
+
+    def __init__(self, backend: Backend):
+        self.backend = backend
+
+    def session(self, request: gr.Request) -> Session:
+        return self.backend.sessions.get(identity(request))
+
+    def ask(
+        self, box: dict[str, Any], model: str, scope: str, request: gr.Request
+    ) -> Iterator[View]:
+        """Answer the question in the box. Its files were taken in before."""
+        session = self.session(request)
+        question = (box.get("text") or "").strip()
+        if not question:
+            yield self.view(session, box={"value": None, **IDLE_BOX})
+        elif len(question) > MAX_QUESTION:
+            gr.Warning(
+                f"The question has {len(question):,} characters; at most {MAX_QUESTION:,} are "
+                f"taken. Shorten it, or add the text as a document."
+            )
+            yield gr.skip(), gr.skip(), gr.skip()
+        else:
+            yield from self._ask(session, question, model, scope)
+
+    def suggested(
+        self, model: str, scope: str, event: gr.SelectData, request: gr.Request
+    ) -> Iterator[View]:
+        """Answer a suggested question that was clicked."""
+        yield from self.ask({"text": event.value["text"]}, model, scope, request)
+
+    def retry(
+        self, model: str, scope: str, event: gr.RetryData, request: gr.Request
+    ) -> Iterator[View]:
+        """Ask the question of a turn again, in place of it and what came after."""
+        session = self.session(request)
+        yield from self._ask_again(session, _turn(event.index), None, model, scope)
+
+    def edit(
+        self, model: str, scope: str, event: gr.EditData, request: gr.Request
+    ) -> Iterator[View]:
+        """Ask the changed question of a turn, in place of it and what came after."""
+        session = self.session(request)
+        question = _text(event.value).strip()
+        yield from self._ask_again(session, _turn(event.index), question, model, scope)
+
+    def undo(self, event: gr.UndoData, request: gr.Request) -> View:
+        """Take a turn back, with what came after; its question returns to the box."""
+        session = self.session(request)
+        self._stop_and_wait(session)
+        taken = session.turns[_turn(event.index) :]
+        if taken:
+            del session.turns[_turn(event.index) :]
+            session.save()
+        box = {"value": {"text": taken[0].question if taken else "", "files": []}, **IDLE_BOX}
+        return self.view(session, box=box)
+
+    def clear(self, request: gr.Request) -> View:
+        """Begin an empty conversation."""
+        session = self.session(request)
+        self._stop_and_wait(session)
+        session.turns.clear()
+        session.save()
+        return self.view(session, box=IDLE_BOX)
+
+    def stop(self, request: gr.Request) -> None:
+        """End the running answer; its own handler then shows it as stopped."""
+        self.session(request).stop.set()
+
+    def select(self, event: gr.SelectData, request: gr.Request) -> str:
+        """The sources of the answer that was clicked."""
+        turns = self.session(request).turns
+        number = _turn(event.index)
+        return rendering.sources(turns[number] if number < len(turns) else None)
+
+    def _ask_again(
+        self, session: Session, number: int, question: str | None, model: str, scope: str
+    ) -> Iterator[View]:
+        self._stop_and_wait(session)
+        if number < len(session.turns):
+            question = question or session.turns[number].question
+            del session.turns[number:]
+        if question:
+            yield from self._ask(session, question, model, scope)
+        else:
+            yield self.view(session, box=IDLE_BOX)
+
+    def _stop_and_wait(self, session: Session) -> None:
+        """A running answer, in this tab or another, gives way."""
+        session.stop.set()
+        if session.lock.acquire(timeout=5):
+            session.lock.release()
+
+    def _ask(self, session: Session, question: str, model: str, scope: str) -> Iterator[View]:
+        session.stop.set()
+        if not session.lock.acquire(timeout=5):
+            gr.Warning("Another answer is still being written. Stop it, then ask again.")
+            yield gr.skip(), gr.skip(), gr.skip()
+            return
+        session.stop.clear()
+        turn = Turn(question, label(model))
+        try:
+            session.turns.append(turn)
+            session.save()
+            yield self.view(session, "Searching", box={"value": None, **BUSY_BOX})
+            last = 0.0
+            with closing(self._run(session, turn, model, scope)) as steps:
+                for status, sources_changed in steps:
+                    now = time.monotonic()
+                    if status or sources_changed or not last or now - last >= PACE:
+                        last = now if turn.answer else 0.0
+                        yield (
+                            rendering.messages(session.turns, status),
+                            gr.skip(),
+                            rendering.sources(turn) if sources_changed else gr.skip(),
+                        )
+        except RivuletError as error:
+            turn.error, turn.finish_reason = str(error), "error"
+        except NotImplementedError as error:
+            turn.error, turn.finish_reason = str(error), "error"
+        except Exception:
+            number = uuid.uuid4().hex[:8]
+            logger.exception("Error %s while answering", number)
+            turn.error = f"Something went wrong (error {number} in the log). Ask again."
+            turn.finish_reason = "error"
+        finally:
+            # Not set when the reader has gone: its tab was closed, or the server ends.
+            turn.finish_reason = turn.finish_reason or "stopped"
+            if turn in session.turns:
+                session.save()
+            session.lock.release()
+        yield self.view(session, box=IDLE_BOX)
+
+    def _run(
+        self, session: Session, turn: Turn, model: str, scope: str
+    ) -> Iterator[tuple[str, bool]]:
+        """Fill `turn`; yields (status to show, whether the sources changed) at every change."""
+        waiting = list(self.backend.waiting_for(model))
+        while pending := [p for p in waiting if not p.wait(0)]:
+            yield pending[-1].status, False
+            if session.stop.wait(0.2):
+                return
+        llm = self.backend.catalog.prepare(model).result()
+        events = answer(
+            turn.question,
+            _Searching(self.backend, session, scope),
+            llm,
+            _history(session.turns[:-1]),
+            max_tokens=self.backend.config.max_new_tokens,
+        )
+        with closing(events):
+            for event in events:
+                if session.stop.is_set():
+                    return
+                match event:
+                    case Status(text):
+                        yield text, False
+                    case Sources(nodes, left_out):
+                        turn.sources, turn.left_out = nodes, left_out
+                        yield "Reading", True
+                    case Finished(reason, usage, timings):
+                        turn.finish_reason, turn.usage, turn.timings = reason, usage, timings
+                    case text if text:
+                        turn.answer += text
+                        yield "", False
+
+    def view(self, session: Session, status: str = "", *, box: dict[str, Any]) -> View:
+        """The whole conversation as it is."""
+        last = session.turns[-1] if session.turns else None
+        return (
+            rendering.messages(session.turns, status),
+            gr.update(**box),
+            rendering.sources(last),
+        )
+
+
+class _Searching:
+    """A retriever over what one session may see."""
+
+    def __init__(self, backend: Backend, session: Session, scope: str):
+        self.backend, self.session, self.scope = backend, session, scope
+
+    def retrieve(self, query: str) -> list[NodeWithScore]:
+        return self.backend.retrieve(self.session, self.scope, query)
+
+
+def _history(turns: Sequence[Turn]) -> list[ChatMessage]:
+    return [
+        message
+        for turn in turns
+        if turn.answer
+        for message in (
+            ChatMessage("user", turn.question),
+            ChatMessage("assistant", turn.answer),
+        )
+    ]
+
+
+def _turn(index: Any) -> int:
+    """The turn of a message; Gradio gives a message's index, or one for message and part."""
+    return int(index[0] if isinstance(index, Sequence) else index) // 2
+
+
+def _text(value: Any) -> str:
+    """The text of an edited message, which Gradio gives plain or in parts."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        return str(value.get("text", ""))
+    return "".join(map(_text, value))

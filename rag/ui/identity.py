@@ -1,0 +1,73 @@
+"""Who is asking: a random cookie for each browser, and headers that keep the page to itself."""
+
+import re
+import secrets
+from http.cookies import SimpleCookie
+from typing import Any
+
+import gradio as gr
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+COOKIE = "rivulet"
+YEAR = 365 * 24 * 3600
+_TOKEN = re.compile(r"[\w-]{43}")
+
+# Whatever a document or a model puts into the text, the page loads nothing from elsewhere: a
+# picture's address would carry what the text knows. Gradio's own page needs inline code.
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
+    "media-src 'self' blob:; connect-src 'self' data: blob:; worker-src 'self' blob:; "
+    "object-src 'none'; base-uri 'self'; form-action 'self'"
+)
+
+
+class Identity:
+    """ASGI middleware: gives each browser a cookie, and each answer the page's policy."""
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        known = token_of(SimpleCookie(headers.get("cookie", "")).get(COOKIE))
+        # Only the page itself gives out identities: its other requests come after it.
+        fresh = None if known or scope["path"] != "/" else secrets.token_urlsafe(32)
+        https = headers.get("x-forwarded-proto", scope["scheme"]) == "https"
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answer = MutableHeaders(scope=message)
+                answer["Content-Security-Policy"] = POLICY
+                answer["Referrer-Policy"] = "no-referrer"
+                answer["X-Content-Type-Options"] = "nosniff"
+                if fresh:
+                    # In the frame of another site, as on a Space, only such a cookie is kept.
+                    site = "SameSite=None; Secure; Partitioned" if https else "SameSite=Lax"
+                    answer.append(
+                        "Set-Cookie",
+                        f"{COOKIE}={fresh}; Path=/; Max-Age={YEAR}; HttpOnly; {site}",
+                    )
+            await send(message)
+
+        await self.app(scope, receive, with_headers)
+
+
+def token_of(cookie: Any) -> str | None:
+    """The identity in a cookie, when it is one of ours."""
+    value = getattr(cookie, "value", cookie)
+    return value if isinstance(value, str) and _TOKEN.fullmatch(value) else None
+
+
+def identity(request: gr.Request) -> str:
+    """The identity behind a request: its cookie, and its login where there is one.
+
+    Without a cookie (a program, or a browser that keeps none) it is the tab's own, until it
+    is reloaded.
+    """
+    token = token_of(request.cookies.get(COOKIE)) or f"tab {request.session_hash}"
+    return f"{request.username or ''}\n{token}"

@@ -1,0 +1,127 @@
+"""A document's way through the page: the handlers of the list of documents."""
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from rag.errors import RivuletError
+from rag.index.ingestion import Ingested, Progress, Rejected, ingest_file
+from rag.ui import rendering
+from rag.ui.backend import Backend
+from rag.ui.identity import identity
+from rag.ui.sessions import Session
+
+logger = logging.getLogger(__name__)
+
+SCOPES = [("my documents", "mine"), ("sample documents", "samples"), ("everything", "all")]
+
+
+class Library:
+    """The handlers, over the backend they share."""
+
+    def __init__(self, backend: Backend):
+        self.backend = backend
+
+    def session(self, request: gr.Request) -> Session:
+        return self.backend.sessions.get(identity(request))
+
+    def upload(
+        self, files: list[str] | None, request: gr.Request
+    ) -> Iterator[tuple[str, str, Any]]:
+        """Take in the files; yields the list, the notes, and the choice of what to search."""
+        session = self.session(request)
+        notes: list[tuple[str, str]] = []
+        added = False
+        paths = [Path(file) for file in files or ()]
+        session.on_the_way.update({path.name: "waiting" for path in paths})
+        try:
+            for path in paths:
+                for step, note in self._take_in(session, path):
+                    if note:
+                        notes.append(note)
+                        added = added or note[0] == "good"
+                    else:
+                        session.on_the_way[path.name] = step
+                    yield self.show(session), rendering.notes(notes), gr.skip()
+        finally:
+            for path in paths:
+                session.on_the_way.pop(path.name, None)
+                path.unlink(missing_ok=True)  # what is needed of it is in the index
+        scope = gr.update(value="mine") if added else gr.skip()
+        yield self.show(session), rendering.notes(notes), scope
+
+    def remove(self, event: gr.EventData, request: gr.Request) -> tuple[str, str, Any]:
+        """Take out the document whose button was pressed."""
+        session = self.session(request)
+        notes = []
+        try:
+            self.backend.sessions.remove_document(session, str(event.id))
+        except RivuletError as error:
+            notes.append(("bad", str(error)))
+        left = self.backend.sessions.has_documents(session)
+        return (
+            self.show(session),
+            rendering.notes(notes),
+            gr.skip() if left else gr.update(value="samples"),
+        )
+
+    def forget(self, request: gr.Request) -> None:
+        """Remove everything of the session, from the disk too."""
+        self.backend.sessions.forget(self.session(request))
+
+    def show(self, session: Session) -> str:
+        """The list of documents."""
+        problem = ""
+        own = []
+        try:
+            own = self.backend.sessions.documents(session)
+        except RivuletError as error:
+            problem = str(error)
+        return rendering.library(
+            own,
+            self.backend.sample_documents(),
+            [file.name for file in self.backend.sample_files],
+            session.on_the_way,
+            problem,
+        )
+
+    def _take_in(
+        self, session: Session, path: Path
+    ) -> Iterator[tuple[str, tuple[str, str] | None]]:
+        """Yields (step, None) any number of times, then ("", note)."""
+        embedding = self.backend.embedding
+        assert embedding
+        while not embedding.wait(0):
+            yield embedding.status, None
+            time.sleep(0.3)
+        config = self.backend.config
+        try:
+            with self.backend.sessions.store(session) as store:
+                for event in ingest_file(
+                    path,
+                    path.name,
+                    store,
+                    embedding.result(),
+                    max_bytes=config.max_file_mb * 1_000_000,
+                    read_timeout=config.read_timeout,
+                ):
+                    match event:
+                        case Progress(_, step, done, total):
+                            yield f"{step} {done} of {total}" if total else step, None
+                        case Ingested(name, known_as=known) if known:
+                            same = "it" if known == name else f"the same text, as {known},"
+                            text = f"{name}: {same} is here already; nothing was added."
+                            yield "", ("same", text)
+                        case Ingested(name):
+                            yield "", ("good", f"{name} is ready.")
+                        case Rejected(name, reason):
+                            yield "", ("bad", f"{name}: {reason}")
+        except RivuletError as error:
+            yield "", ("bad", f"{path.name}: {error}")
+        except Exception:
+            logger.exception("Could not take in %s", path.name)
+            yield "", ("bad", f"{path.name}: it could not be taken in. The log says why.")

@@ -1,0 +1,241 @@
+"""The page: its layout, and which handler answers which event."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from starlette.middleware import Middleware
+
+from rag.config import Config
+from rag.documents.loading import LOADERS
+from rag.errors import ConfigurationError
+from rag.ui import rendering
+from rag.ui.backend import Backend
+from rag.ui.chat import IDLE_BOX, Chat
+from rag.ui.identity import Identity
+from rag.ui.library import SCOPES, Library
+
+STYLE = Path(__file__).with_name("style.css")
+QUESTIONS = (
+    "Where do my documents stay?",
+    "How does streaming work?",
+    "How do I share Rivulet with other people?",
+    "Which models can I use?",
+)
+WELCOME = """<h2>Ask your documents</h2>
+<p>Add files on the left and ask about them. The answer is written as you watch, with the
+passages it comes from beside it. With the local model nothing leaves this computer.</p>
+<p>Or ask the sample documents:</p>"""
+FORGET = (
+    "Remove all documents and the conversation of this browser from the disk? "
+    "This cannot be undone."
+)
+# The buttons in the list of documents are plain HTML; a click becomes an event with the id.
+ON_LIST = """element.addEventListener('click', event => {
+  const button = event.target.closest('button.remove');
+  if (button) { button.disabled = true; trigger('remove', {id: button.dataset.id}); }
+});"""
+UPLOADS_AT_ONCE = 4
+ANSWERS_AT_ONCE = 16
+
+
+def theme() -> gr.themes.Base:
+    """One accent colour on quiet greys, and the fonts that the system has."""
+    sans = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"]
+    mono = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
+    return gr.themes.Base(
+        primary_hue="teal", neutral_hue="slate", font=sans, font_mono=mono, radius_size="md"
+    )
+
+
+def build(backend: Backend) -> gr.Blocks:
+    """The whole page over `backend`, ready to be launched."""
+    chat, library = Chat(backend), Library(backend)
+    with gr.Blocks(
+        title="Rivulet", analytics_enabled=False, fill_height=True, delete_cache=(3600, 3600)
+    ) as page:
+        with gr.Sidebar(width=320, elem_id="left"):
+            gr.HTML('<h1>Rivulet</h1><p class="hint">Ask your documents.</p>')
+            gr.HTML("<h2>My documents</h2>")
+            files = gr.File(
+                label=f"Drop files here, or click: {', '.join(sorted(LOADERS))}",
+                file_count="multiple",
+                show_label=False,
+                height=120,
+                elem_id="drop",
+            )
+            notes = gr.HTML(elem_id="notes")
+            documents = gr.HTML(elem_id="documents", js_on_load=ON_LIST)
+            forget = gr.Button("Forget everything", size="sm", elem_id="forget")
+            confirmed = gr.Checkbox(visible=False)
+        with gr.Row(elem_id="main", equal_height=False):
+            with gr.Column(scale=5, min_width=320, elem_id="middle"):
+                preparing = gr.HTML(elem_id="preparing")
+                chatbot = gr.Chatbot(
+                    elem_id="chat",
+                    show_label=False,
+                    label="Conversation",
+                    placeholder=WELCOME,
+                    examples=[{"text": question} for question in QUESTIONS],
+                    editable="user",
+                    buttons=["copy"],
+                    layout="panel",
+                    group_consecutive_messages=False,
+                    allow_tags=False,
+                    latex_delimiters=[],
+                    height="auto",
+                    container=False,
+                )
+                box = gr.MultimodalTextbox(
+                    elem_id="box",
+                    label="Question",
+                    show_label=False,
+                    placeholder="Ask your documents",
+                    file_count="multiple",
+                    sources=["upload"],
+                    lines=1,
+                    max_lines=8,
+                    max_plain_text_length=100_000,
+                    autofocus=True,
+                    submit_btn=True,
+                    stop_btn=False,
+                )
+                with gr.Row(elem_id="choices"):
+                    model = gr.Dropdown(
+                        backend.catalog.choices(),
+                        value=backend.config.model,
+                        label="Model",
+                        allow_custom_value=backend.config.any_model,
+                        filterable=True,
+                        elem_id="model",
+                    )
+                    scope = gr.Dropdown(SCOPES, value="samples", label="Search in", elem_id="scope")
+            with gr.Column(scale=2, min_width=280, elem_id="right"):
+                gr.HTML("<h2>Sources</h2>")
+                sources = gr.HTML(rendering.sources(None), elem_id="sources")
+        timer = gr.Timer(0.7)
+
+        view = [chatbot, box, sources]
+        shelf = [documents, notes, scope]
+
+        def ask(
+            value: dict[str, Any], model: str, scope: str, request: gr.Request
+        ) -> Iterator[tuple[Any, ...]]:
+            """Files in the question box go in first, so that the question can be about them."""
+            if value["files"]:
+                yield gr.skip(), gr.update(value={**value, "files": []}), *_nothing(4)
+                for update in library.upload(value["files"], request):
+                    yield *_nothing(3), *update
+                scope = "mine"
+            for update in chat.ask(value, model, scope, request):
+                yield *update, *_nothing(3)
+
+        def load(request: gr.Request) -> tuple[Any, ...]:
+            """What this browser had when it was here last."""
+            session = library.session(request)
+            mine = backend.sessions.has_documents(session)
+            return (
+                *chat.view(session, box=IDLE_BOX),
+                library.show(session),
+                "",
+                "mine" if mine else "samples",
+            )
+
+        def tick(request: gr.Request) -> tuple[Any, ...]:
+            """While models are prepared: how far they are, and what the list of them is."""
+            status = backend.status()
+            return (
+                rendering.preparing(status),
+                library.show(library.session(request)),
+                gr.update(choices=backend.catalog.choices()),
+                gr.Timer(active=bool(status)),
+            )
+
+        def forget_all(confirmed: bool, request: gr.Request) -> tuple[Any, ...]:
+            if not confirmed:
+                return _nothing(6)
+            library.forget(request)
+            return load(request)
+
+        def on(trigger: Any, fn: Callable[..., Any], **options: Any) -> Any:
+            return trigger(fn, show_progress="hidden", api_visibility="private", **options)
+
+        asking = {"concurrency_limit": ANSWERS_AT_ONCE, "concurrency_id": "ask"}
+        uploading = {"concurrency_limit": UPLOADS_AT_ONCE, "concurrency_id": "upload"}
+        quick = {"concurrency_limit": None}
+
+        on(page.load, load, outputs=[*view, *shelf], **quick)
+        on(timer.tick, tick, outputs=[preparing, documents, model, timer], **quick)
+        on(box.submit, ask, inputs=[box, model, scope], outputs=[*view, *shelf], **asking)
+        for trigger, handler in (
+            (chatbot.example_select, chat.suggested),
+            (chatbot.retry, chat.retry),
+            (chatbot.edit, chat.edit),
+        ):
+            on(trigger, handler, inputs=[model, scope], outputs=view, **asking)
+        on(box.stop, chat.stop, **quick)
+        on(chatbot.undo, chat.undo, outputs=view, **quick)
+        on(chatbot.clear, chat.clear, outputs=view, **quick)
+        on(chatbot.select, chat.select, outputs=sources, **quick)
+        on(files.upload, library.upload, inputs=files, outputs=shelf, **uploading)
+        # The list shows what came in; the drop zone is for the next files.
+        on(files.upload, lambda: None, outputs=files, **quick)
+        on(documents.remove, library.remove, outputs=shelf, **quick)
+        on(
+            forget.click,
+            forget_all,
+            inputs=confirmed,
+            outputs=[*view, *shelf],
+            js=f"() => confirm({json.dumps(FORGET)})",
+            **quick,
+        )
+    return page
+
+
+def _nothing(count: int) -> tuple[Any, ...]:
+    return (gr.skip(),) * count
+
+
+def launch(
+    page: gr.Blocks, config: Config, host: str, *, share: bool = False, open_browser: bool = False
+) -> str:
+    """Serve the page at `host` and return its local address; the caller's thread goes on.
+
+    Raises ConfigurationError when the port is taken. A share link that cannot be had is said,
+    and the page is served locally all the same.
+    """
+    try:
+        _, local_url, share_url = page.queue(max_size=100).launch(
+            server_name=host,
+            server_port=config.port,
+            share=share,
+            auth=list(config.auth) or None,
+            inbrowser=open_browser,
+            prevent_thread_lock=True,
+            quiet=True,
+            show_error=True,
+            footer_links=[],
+            run_history=False,
+            strict_cors=True,
+            ssr_mode=False,
+            max_file_size=2 * config.max_file_mb * 1_000_000,
+            theme=theme(),
+            css_paths=STYLE,
+            app_kwargs={"middleware": [Middleware(Identity)]},
+        )
+    except OSError as error:
+        raise ConfigurationError(
+            f"Port {config.port} on {host} cannot be used: {error}. Choose another by --port."
+        ) from error
+    print(f"Rivulet is at {local_url}", flush=True)
+    if share_url:
+        print(f"Anyone with the login can reach it at {share_url}", flush=True)
+    elif share:
+        print(
+            "The public link cannot be had: Gradio's tunnel could not be fetched or reached. "
+            "Rivulet goes on at the local address.",
+            flush=True,
+        )
+    return str(local_url)

@@ -1,0 +1,151 @@
+"""Turns, sources and documents as what the page shows. Pure functions, no state.
+
+Everything from a document, a model or a person is escaped here: it is text, never HTML.
+"""
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rag.index.store import StoredDocument
+from rag.types import NodeWithScore
+from rag.ui.sessions import Turn
+
+Message = dict[str, Any]
+
+
+def messages(turns: Sequence[Turn], status: str = "") -> list[Message]:
+    """Two messages for each turn: question and answer. `status` stands in for a missing text."""
+    shown: list[Message] = []
+    for number, turn in enumerate(turns):
+        last = number == len(turns) - 1
+        shown.append(_message("user", [turn.question]))
+        shown.append(_message("assistant", list(_answer(turn, status if last else ""))))
+    return shown
+
+
+def _message(role: str, texts: list[str]) -> Message:
+    # As a list of parts: Gradio strips the indent of a plain string, and with it of code.
+    return {"role": role, "content": [{"type": "text", "text": text} for text in texts]}
+
+
+def _answer(turn: Turn, status: str) -> Iterable[str]:
+    if turn.answer:
+        yield turn.answer
+    elif status:
+        yield f'<span class="status" role="status">{html.escape(status)}</span>'
+    if turn.error:
+        yield f'<span class="error" role="alert">{html.escape(turn.error)}</span>'
+    if turn.finish_reason and (facts := _facts(turn)):
+        yield f'<span class="facts">{html.escape(" · ".join(facts))}</span>'
+
+
+def _facts(turn: Turn) -> Iterable[str]:
+    """The quiet line under an answer: model, first token, speed, passages, how it ended."""
+    facts = [turn.model] if turn.model else []
+    if turn.timings.first_token is not None:
+        facts.append(f"first token {turn.timings.first_token:.1f} s")
+    if turn.timings.tokens_per_second is not None:
+        facts.append(f"{turn.timings.tokens_per_second:.0f} tokens/s")
+    if turn.sources:
+        facts.append(_count(len(turn.sources), "passage"))
+    if turn.left_out:
+        facts.append(f"{turn.left_out} more did not fit")
+    if turn.finish_reason in ENDINGS:
+        facts.append(ENDINGS[turn.finish_reason])
+    return facts
+
+
+ENDINGS = {
+    "stopped": "stopped",
+    "length": "cut at the length limit",
+    "truncated": "cut off: the connection or the program ended",
+}
+
+
+def sources(turn: Turn | None) -> str:
+    """The passages behind an answer, each with file, place and score."""
+    if turn is None or not turn.sources:
+        return '<p class="hint">The passages behind an answer are shown here.</p>'
+    cards = "".join(_source(number, hit) for number, hit in enumerate(turn.sources, start=1))
+    return f'<ol class="sources">{cards}</ol>'
+
+
+def _source(number: int, hit: NodeWithScore) -> str:
+    node = hit.node
+    place = f"page {node.page}" if node.page else " › ".join(node.headings)
+    return (
+        f'<li class="source"><details {"open" if number == 1 else ""}><summary>'
+        f'<span class="number">{number}</span>'
+        f'<span class="where"><b>{html.escape(node.file_name)}</b>'
+        f"<small>{html.escape(place)}</small></span>"
+        f'<span class="score" title="Cosine similarity to the question">{hit.score:.2f}</span>'
+        f"</summary><blockquote>{html.escape(node.text)}</blockquote></details></li>"
+    )
+
+
+def library(
+    own: Sequence[StoredDocument],
+    samples: Sequence[StoredDocument],
+    sample_names: Sequence[str],
+    on_the_way: Mapping[str, str],
+    problem: str = "",
+) -> str:
+    """The list of documents: what is on its way, the session's own, the samples.
+
+    `problem` is why the session's own cannot be shown.
+    """
+    parts = [notes([("bad", problem)])] if problem else []
+    rows = [_row(name, step, busy=True) for name, step in on_the_way.items()]
+    rows += [_row(document.name, _size(document), remove=document.id_) for document in own]
+    if rows:
+        parts.append(f'<ul class="documents" aria-label="My documents">{"".join(rows)}</ul>')
+    elif not problem:
+        parts.append('<p class="hint">None yet. The samples below are searched until then.</p>')
+    ready = {document.name: document for document in samples}
+    rows = [
+        _row(name, _size(ready[name]) if name in ready else "waiting for the search model")
+        for name in sample_names
+    ]
+    parts.append(
+        f'<h3>Sample documents</h3><ul class="documents samples" aria-label="Sample documents">'
+        f"{''.join(rows)}</ul>"
+    )
+    return "".join(parts)
+
+
+def notes(said: Sequence[tuple[str, str]]) -> str:
+    """What became of an upload: (kind, text) each, with the kinds good, same and bad."""
+    return "".join(
+        f'<p class="note {kind}" role="{"alert" if kind == "bad" else "status"}">'
+        f"{html.escape(text)}</p>"
+        for kind, text in said
+    )
+
+
+def preparing(status: str) -> str:
+    """The line above the conversation while models are prepared; empty when `status` is."""
+    return f'<p class="preparing" role="status">{html.escape(status)}</p>' if status else ""
+
+
+def _row(name: str, state: str, *, remove: str = "", busy: bool = False) -> str:
+    shown = html.escape(name)
+    button = (
+        f'<button type="button" class="remove" data-id="{html.escape(remove)}" '
+        f'aria-label="Remove {shown}" title="Remove">×</button>'
+        if remove
+        else ""
+    )
+    return (
+        f'<li class="{"busy" if busy else ""}"><span class="name" title="{shown}">{shown}</span>'
+        f'<span class="state">{html.escape(state)}</span>{button}</li>'
+    )
+
+
+def _size(document: StoredDocument) -> str:
+    pages = f"{_count(document.pages, 'page')}, " if document.pages else ""
+    return f"{pages}{_count(document.passages, 'passage')}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

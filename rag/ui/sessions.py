@@ -1,0 +1,177 @@
+"""What belongs to one browser: its documents, its conversation, its running answer.
+
+Each session is a folder of its own, so that nothing of one can be reached from another, and
+forgetting it is removing the folder: Chroma leaves deleted text in its database file.
+Knows nothing of gradio.
+"""
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rag.answering.events import Timings
+from rag.index.store import ChromaStore, StoredDocument
+from rag.types import FinishReason, Node, NodeWithScore, Usage
+
+logger = logging.getLogger(__name__)
+
+OPEN_STORES = 24
+"""Indexes kept open at the same time; each costs some 5 MB, 11 files and 6 threads."""
+
+
+@dataclass
+class Turn:
+    """A question with its answer, as far as it has come."""
+
+    question: str
+    model: str = ""
+    answer: str = ""
+    sources: tuple[NodeWithScore, ...] = ()
+    left_out: int = 0
+    finish_reason: FinishReason | None = None
+    """None while the answer is being written."""
+    error: str = ""
+    usage: Usage | None = None
+    timings: Timings = Timings()
+
+
+@dataclass
+class Session:
+    """One browser's things. `lock` is held by the one answer that may be written at a time."""
+
+    folder: Path
+    turns: list[Turn] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    stop: threading.Event = field(default_factory=threading.Event)
+    on_the_way: dict[str, str] = field(default_factory=dict)
+    """What is being done for each file that is on its way in."""
+
+    def __post_init__(self) -> None:
+        kept = self.folder / "conversation.json"
+        if kept.is_file():
+            try:
+                self.turns = [_turn(fields) for fields in json.loads(kept.read_text("utf-8"))]
+            except (ValueError, KeyError, TypeError) as error:
+                logger.error("The conversation in %s cannot be read: %s", kept, error)
+                kept.rename(kept.with_suffix(".damaged.json"))
+        for turn in self.turns:  # the process ended in the middle of it
+            turn.finish_reason = turn.finish_reason or "truncated"
+
+    def save(self) -> None:
+        """Write the conversation, wholly or not at all."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        new = self.folder / "conversation.json.new"
+        new.write_text(json.dumps([dataclasses.asdict(turn) for turn in self.turns]), "utf-8")
+        os.replace(new, self.folder / "conversation.json")
+
+
+def _turn(fields: dict[str, Any]) -> Turn:
+    sources = tuple(
+        NodeWithScore(
+            Node(**{**hit["node"], "headings": tuple(hit["node"]["headings"])}), hit["score"]
+        )
+        for hit in fields.pop("sources")
+    )
+    usage, timings = fields.pop("usage"), fields.pop("timings")
+    return Turn(
+        **fields, sources=sources, usage=usage and Usage(**usage), timings=Timings(**timings)
+    )
+
+
+class Sessions:
+    """All sessions of the process, found by the identity of their browser."""
+
+    def __init__(self, folder: Path, embed_model: str):
+        self.folder = folder
+        self.embed_model = embed_model
+        self._sessions: dict[str, Session] = {}
+        self._stores: dict[str, ChromaStore] = {}
+        """The open indexes, the least recently used first."""
+        self._used: dict[str, int] = {}
+        """How many are reading or writing each open index just now."""
+        self._lock = threading.Lock()
+
+    def get(self, identity: str) -> Session:
+        """The session of `identity`, a secret that only its browser knows.
+
+        The folder's name is a hash of it, so that who sees the folder cannot take it over.
+        """
+        key = hashlib.sha256(identity.encode()).hexdigest()[:32]
+        with self._lock:
+            if key not in self._sessions:
+                self._sessions[key] = Session(self.folder / key)
+            return self._sessions[key]
+
+    def has_documents(self, session: Session) -> bool:
+        """Whether there is an index to open; reading must not make one."""
+        return (session.folder / "chroma").is_dir()
+
+    @contextmanager
+    def store(self, session: Session) -> Iterator[ChromaStore]:
+        """The session's index, open for as long as the context is."""
+        key = session.folder.name
+        with self._lock:
+            store = self._stores.pop(key, None)
+            if store is None:
+                (session.folder / "chroma").mkdir(parents=True, exist_ok=True)
+                store = ChromaStore(session.folder / "chroma", self.embed_model)
+            self._stores[key] = store
+            self._used[key] = self._used.get(key, 0) + 1
+            idle = [other for other in self._stores if not self._used.get(other)]
+            for other in idle[: max(0, len(self._stores) - OPEN_STORES)]:
+                self._stores.pop(other).close()
+        try:
+            yield store
+        finally:
+            with self._lock:
+                self._used[key] -= 1
+
+    def documents(self, session: Session) -> list[StoredDocument]:
+        """The records of the session's documents, the newest first."""
+        if not self.has_documents(session):
+            return []
+        with self.store(session) as store:
+            return store.documents()
+
+    def remove_document(self, session: Session, document_id: str) -> None:
+        """Take a document out of the session's index; the index goes with the last one."""
+        if not self.has_documents(session):
+            return
+        with self.store(session) as store:
+            store.delete(document_id)
+            empty = not store.documents()
+        with self._lock:
+            key = session.folder.name
+            if empty and not self._used.get(key) and not session.on_the_way:
+                self._stores.pop(key).close()
+                shutil.rmtree(session.folder / "chroma", ignore_errors=True)
+
+    def forget(self, session: Session) -> None:
+        """Remove everything of the session from memory and from the disk."""
+        session.stop.set()
+        with session.lock, self._lock:
+            key = session.folder.name
+            if store := self._stores.pop(key, None):
+                store.close()
+            self._used.pop(key, None)
+            self._sessions.pop(key, None)
+            shutil.rmtree(session.folder, ignore_errors=True)
+            session.turns.clear()
+
+    def close(self) -> None:
+        """Stop all answers and close all indexes."""
+        with self._lock:
+            for session in self._sessions.values():
+                session.stop.set()
+            for store in self._stores.values():
+                store.close()
+            self._stores.clear()
