@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import NoReturn
 
 from rag.config import Config, parse_auth
 from rag.errors import ConfigurationError
@@ -19,16 +20,20 @@ from rag.errors import ConfigurationError
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def main() -> int:
-    """Run the app until Ctrl-C; returns the exit status."""
+def main() -> NoReturn:
+    """Run the app until Ctrl-C; exit status 1 with one line where it cannot start."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     for noisy in ("httpx", "httpx2", "chromadb"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        config = Config.from_env()
+        run()
     except ConfigurationError as error:
-        print(error, file=sys.stderr)
-        return 2
+        sys.exit(str(error))
+
+
+def run() -> NoReturn:
+    """Put the settings together and serve."""
+    config = Config.from_env()
     options = _options(config)
     auth = options.auth or config.auth
     if (options.share or options.host not in LOOPBACK) and not auth and not options.open:
@@ -41,16 +46,18 @@ def main() -> int:
         auth=auth,
         any_model=not options.share and options.host in LOOPBACK,
     )
-    return serve(config, options.host, share=options.share, open_browser=options.browser)
+    serve(config, options.host, share=options.share, open_browser=options.browser)
 
 
-def serve(config: Config, host: str, *, share: bool, open_browser: bool) -> int:
-    """Launch the page, then prepare the models behind it; returns after Ctrl-C."""
+def serve(config: Config, host: str, *, share: bool, open_browser: bool) -> NoReturn:
+    """Launch the page, then prepare the models behind it; ends the process on Ctrl-C."""
     config.data_dir.mkdir(parents=True, exist_ok=True)
     # Read when gradio is loaded: uploads wait in our folder, and nothing is reported.
     os.environ["GRADIO_TEMP_DIR"] = str(config.data_dir / "uploads")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from gradio import tunneling
+
     from rag.ui.backend import Backend
     from rag.ui.page import build, launch
 
@@ -64,8 +71,12 @@ def serve(config: Config, host: str, *, share: bool, open_browser: bool) -> int:
     stopped.wait()
     print("Stopping.")
     backend.close()
-    page.close(verbose=False)
-    return 0
+    for tunnel in tunneling.CURRENT_TUNNELS:
+        tunnel.kill()  # type: ignore[no-untyped-call]
+    sys.stdout.flush()
+    # The web server would wait for every page that is still open, or end with their tracebacks.
+    # All that is to be kept has been written.
+    os._exit(0)
 
 
 def _options(config: Config) -> argparse.Namespace:
@@ -87,4 +98,4 @@ def _options(config: Config) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -4,7 +4,7 @@ Knows nothing of the command line: `app.py` lays its options over what is read h
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -95,7 +95,7 @@ def _port(text: str) -> int:
     return number
 
 
-VARIABLES = {
+VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
     "RAG_MODEL": ("model", str),
     "RAG_EMBED_MODEL": ("embed_model", str),
     "RAG_DATA_DIR": ("data_dir", lambda text: Path(text).expanduser()),

@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 from rag.errors import RivuletError
 from rag.weights import Report
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Preparation(Generic[T]):
-    """Runs `make` in a thread of its own as soon as it is constructed.
+    """Runs `make` in a thread of its own, from `start` on.
 
     `make` is given a function to report with: what is being done, and the share of it done.
     """
@@ -26,7 +26,10 @@ class Preparation(Generic[T]):
         self._make = make
         self._result: T | None = None
         self._finished = threading.Event()
-        threading.Thread(target=self._run, name=f"prepare {name}", daemon=True).start()
+
+    def start(self) -> Self:
+        threading.Thread(target=self._run, name=f"prepare {self.name}", daemon=True).start()
+        return self
 
     @property
     def ready(self) -> bool:

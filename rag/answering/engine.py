@@ -41,7 +41,7 @@ def answer(
         yield Finished("stop", timings=Timings(retrieval))
         return
     prompt = prompts.build(llm, question, nodes, history, max_tokens=max_tokens)
-    yield Sources(tuple(prompt.nodes), prompt.left_out)
+    yield Sources(tuple(prompt.nodes), tuple(nodes[len(prompt.nodes) :]))
     yield Status(f"Reading {_count(len(prompt.nodes), 'passage')}")
     first: float | None = None
     pieces = 0

@@ -19,10 +19,10 @@ class Status:
 
 @dataclass(frozen=True)
 class Sources:
-    """The passages that the model is given, the best first; `left_out` did not fit."""
+    """The passages that the model is given, the best first; `others` were found as well."""
 
     nodes: tuple[NodeWithScore, ...]
-    left_out: int = 0
+    others: tuple[NodeWithScore, ...] = ()
 
 
 @dataclass(frozen=True)

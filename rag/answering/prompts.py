@@ -7,10 +7,12 @@ from rag.errors import ContextWindowError
 from rag.llms.protocol import LLM
 from rag.types import ChatMessage, NodeWithScore
 
-SYSTEM = (
-    "You answer questions from passages of the user's documents. Use only what the passages "
-    "say. Answer in one to three full sentences. If the passages do not hold the answer, say "
-    "that you did not find it."
+TEMPLATE = (
+    "Here is text from my documents:\n\n{passages}"
+    "Answer from this text alone, not from what you know otherwise, in full sentences. "
+    "If the text does not hold the answer, say so.\n"
+    "Question: {question}\n"
+    "Answer: "
 )
 NO_HITS = "There is nothing to search here yet. Add a document and ask again."
 """The answer where no passage was found; no model is called for it."""
@@ -23,11 +25,10 @@ MESSAGE_TOKENS = 8
 
 @dataclass(frozen=True)
 class Prompt:
-    """The messages for a model, and the passages that found room in them."""
+    """The messages for a model, and those of the passages that went into them."""
 
     messages: list[ChatMessage]
     nodes: list[NodeWithScore]
-    left_out: int
 
 
 def build(
@@ -37,17 +38,17 @@ def build(
     history: Sequence[ChatMessage] = (),
     *,
     max_tokens: int,
-    system: str = SYSTEM,
 ) -> Prompt:
     """Lay out the prompt so that it and an answer of `max_tokens` fit the model's window.
 
     The question always goes in. Passages come next, the best first; then of the history as
-    much as fits, cut from its oldest end. Raises ContextWindowError when not even the question
-    and a part of the best passage fit.
+    much as fits, cut from its oldest end. A small model gets the best passage and no history.
+    Raises ContextWindowError when not even the question and the best passage fit.
     """
+    if llm.is_small:
+        nodes, history = nodes[:1], ()
     room = llm.context_window - max_tokens
-    for message in (system, _user_text(question, [])):
-        room -= llm.count_tokens(message) + MESSAGE_TOKENS
+    room -= llm.count_tokens(_user_text(question, [])) + MESSAGE_TOKENS
     if room < 0:
         raise ContextWindowError(
             f"The question is too long for {llm.model_name}, which reads "
@@ -55,11 +56,10 @@ def build(
         )
     chosen: list[NodeWithScore] = []
     for node in nodes:
-        cost = llm.count_tokens(_passage(len(nodes), node))
-        if cost > room:
+        room -= llm.count_tokens(_passage(node))
+        if room < 0:
             break
         chosen.append(node)
-        room -= cost
     if nodes and not chosen:
         raise ContextWindowError(
             f"No passage fits beside the question into the {llm.context_window} tokens of "
@@ -73,20 +73,14 @@ def build(
         kept.insert(0, message)
     if kept and kept[0].role == "assistant":  # its question was cut off
         kept.pop(0)
-    messages = [
-        ChatMessage("system", system),
-        *kept,
-        ChatMessage("user", _user_text(question, chosen)),
-    ]
-    return Prompt(messages, chosen, len(nodes) - len(chosen))
+    return Prompt([*kept, ChatMessage("user", _user_text(question, chosen))], chosen)
 
 
 def _user_text(question: str, nodes: Sequence[NodeWithScore]) -> str:
-    passages = "".join(_passage(number, node) for number, node in enumerate(nodes, start=1))
-    return f"Passages:\n\n{passages}Question: {question}"
+    """Passages before the question: a small model answers what it read last."""
+    return TEMPLATE.format(passages="".join(map(_passage, nodes)), question=question)
 
 
-def _passage(number: int, hit: NodeWithScore) -> str:
-    """Headings are given too: the subject of a passage often stands only there."""
-    heading = f"{hit.node.headings[-1]}\n" if hit.node.headings else ""
-    return f"[{number}] {heading}{hit.node.text}\n\n"
+def _passage(hit: NodeWithScore) -> str:
+    """A passage below its heading: its subject often stands only there."""
+    return "\n".join((*hit.node.headings[-1:], hit.node.text)) + "\n\n"

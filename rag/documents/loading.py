@@ -4,6 +4,7 @@ Each format is read by a library. Knows nothing of processes and limits: `isolat
 this where a hostile file can do no harm.
 """
 
+import io
 import re
 import zipfile
 from collections.abc import Callable
@@ -31,7 +32,7 @@ def load(path: Path, file_name: str | None = None) -> Document:
     data = path.read_bytes()
     if not data.strip():
         raise EmptyDocumentError(name, "the file is empty.")
-    document = loader(name, data, path)
+    document = loader(name, data)
     if not document.text.strip():
         raise EmptyDocumentError(
             name, "no text was found in it. A scan has to go through text recognition (OCR) first."
@@ -39,7 +40,7 @@ def load(path: Path, file_name: str | None = None) -> Document:
     return document
 
 
-def _load_pdf(name: str, data: bytes, path: Path) -> Document:
+def _load_pdf(name: str, data: bytes) -> Document:
     import pypdfium2
 
     if b"%PDF-" not in data[:1024]:
@@ -69,7 +70,7 @@ def _load_pdf(name: str, data: bytes, path: Path) -> Document:
     )
 
 
-def _load_docx(name: str, data: bytes, path: Path) -> Document:
+def _load_docx(name: str, data: bytes) -> Document:
     import mammoth
 
     if data.startswith(b"\xd0\xcf\x11\xe0"):  # an OLE container: how Office encrypts a file
@@ -77,15 +78,14 @@ def _load_docx(name: str, data: bytes, path: Path) -> Document:
             name, "it is encrypted, or an old .doc file. Save it as .docx without a password."
         )
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
             if "word/document.xml" not in archive.namelist():
                 raise UnsupportedFileError(
                     name, "it is named .docx, but its content is no Word document."
                 )
-        with path.open("rb") as file:
-            html = mammoth.convert_to_html(
-                file, convert_image=mammoth.images.img_element(lambda image: {"src": ""})
-            ).value
+        html = mammoth.convert_to_html(
+            io.BytesIO(data), convert_image=mammoth.images.img_element(lambda _: {"src": ""})
+        ).value
     except zipfile.BadZipFile as error:
         raise UnsupportedFileError(
             name, "it is named .docx, but its content is no Word document, or it is damaged."
@@ -95,11 +95,11 @@ def _load_docx(name: str, data: bytes, path: Path) -> Document:
     return Document(_markdown(html), {"file_name": name})
 
 
-def _load_html(name: str, data: bytes, path: Path) -> Document:
+def _load_html(name: str, data: bytes) -> Document:
     return Document(_markdown(_decode(name, data)), {"file_name": name})
 
 
-def _load_text(name: str, data: bytes, path: Path) -> Document:
+def _load_text(name: str, data: bytes) -> Document:
     return Document(_readable(_decode(name, data)), {"file_name": name})
 
 
@@ -141,7 +141,7 @@ def _readable(text: str) -> str:
     return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]", " ", text)
 
 
-LOADERS: dict[str, Callable[[str, bytes, Path], Document]] = {
+LOADERS: dict[str, Callable[[str, bytes], Document]] = {
     ".pdf": _load_pdf,
     ".docx": _load_docx,
     ".md": _load_text,

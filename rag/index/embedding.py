@@ -21,8 +21,11 @@ class Embedding(Protocol):
     name: str
     """Written on every index it makes; an index opens only with the same name."""
     dimensions: int
-    tokenizer: Tokenizer | Callable[[str], int]
-    """Its tokenizer without truncation, or a function that counts tokens: for splitting."""
+
+    @property
+    def tokenizer(self) -> Tokenizer | Callable[[str], int]:
+        """Its tokenizer without truncation, or a function that counts tokens: for splitting."""
+        ...
 
     def embed(self, texts: Sequence[str]) -> list[Vector]:
         """The vectors of `texts`, in their order."""
@@ -35,9 +38,9 @@ class HashEmbedding:
     name = "hash"
     dimensions = 256
 
-    @staticmethod
-    def tokenizer(text: str) -> int:
-        return len(_words(text))
+    @property
+    def tokenizer(self) -> Callable[[str], int]:
+        return lambda text: len(_words(text))
 
     def embed(self, texts: Sequence[str]) -> list[Vector]:
         return [self._vector(text) for text in texts]

@@ -10,10 +10,9 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import chromadb
-from chromadb.api import ClientAPI
 from chromadb.config import Settings
 
 from rag.errors import EmbeddingMismatchError, StoreError
@@ -52,7 +51,7 @@ class ChromaStore:
         # Clients in memory share one store: the name keeps indexes apart there.
         suffix = f"-{uuid.uuid4().hex}" if path is None else ""
         try:
-            self._client: ClientAPI = (
+            self._client: Any = (
                 chromadb.EphemeralClient(settings)
                 if path is None
                 else chromadb.PersistentClient(path, settings)
@@ -75,8 +74,9 @@ class ChromaStore:
         if made_by != embed_model:
             self.close()
             raise EmbeddingMismatchError(
-                f"The index in {path} was made with the embedding model {made_by}, but {embed_model} "
-                f"is set. Set RAG_EMBED_MODEL={made_by}, or remove the documents and add them again."
+                f"The index in {path} was made with the embedding model {made_by}, but "
+                f'{embed_model} is set. Set RAG_EMBED_MODEL={made_by}, or use "Forget everything" '
+                f"and add the documents again."
             )
         self._remove_orphans()
 
@@ -86,7 +86,7 @@ class ChromaStore:
             batch = nodes[begin : begin + BATCH]
             self._passages.add(
                 ids=[node.id_ for node in batch],
-                embeddings=list(vectors[begin : begin + BATCH]),
+                embeddings=cast(Any, vectors[begin : begin + BATCH]),
                 documents=[node.text for node in batch],
                 metadatas=[_to_metadata(node) for node in batch],
             )
@@ -99,7 +99,9 @@ class ChromaStore:
             time.time(),
         )
         fields = asdict(record)
-        self._documents.add(ids=[fields.pop("id_")], embeddings=[_NO_VECTOR], metadatas=[fields])
+        self._documents.add(
+            ids=[fields.pop("id_")], embeddings=cast(Any, [_NO_VECTOR]), metadatas=[fields]
+        )
 
     def delete(self, document_id: str) -> None:
         """Take out a document and its passages; nothing happens when it is not there."""
@@ -125,13 +127,11 @@ class ChromaStore:
             n_results=top_k,
             include=["documents", "metadatas", "distances"],
         )
-        texts, places, distances = (
-            (found[key] or [[]])[0]  # type: ignore[literal-required]
-            for key in ("documents", "metadatas", "distances")
-        )
+        texts, places, distances = found["documents"], found["metadatas"], found["distances"]
+        assert texts is not None and places is not None and distances is not None  # noqa: PT018
         return [
             NodeWithScore(_to_node(text, place), 1.0 - distance)
-            for text, place, distance in zip(texts, places, distances, strict=True)
+            for text, place, distance in zip(texts[0], places[0], distances[0], strict=True)
         ]
 
     def close(self) -> None:
@@ -157,7 +157,7 @@ def _to_metadata(node: Node) -> dict[str, Any]:
     }
 
 
-def _to_node(text: str, place: dict[str, Any]) -> Node:
+def _to_node(text: str, place: Any) -> Node:
     headings = place["headings"]
     return Node(
         text,

@@ -51,13 +51,13 @@ class Catalog:
         with self._lock:
             known = self._preparations.get(name)
             if known is None or known.error:
-                known = Preparation(label(name), lambda report: self._load(name, report))
+                known = Preparation(label(name), lambda report: self._load(name, report)).start()
                 self._preparations[name] = known
             return known
 
     def put(self, name: str, llm: LLM) -> None:
         """Offer a model that is loaded already under `name`: for tests and demos."""
-        self._preparations[name] = Preparation(label(name), lambda report: llm)
+        self._preparations[name] = Preparation(label(name), lambda _: llm).start()
 
     def _load(self, name: str, report: Report) -> LLM:
         if name.startswith(OPENAI):

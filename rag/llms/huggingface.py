@@ -22,6 +22,8 @@ from rag.weights import load_libraries
 
 AHEAD = 16
 """Pieces of text the worker may be ahead of its reader."""
+SMALL = 1_000_000_000
+"""Parameters below which a model is small."""
 DEFAULT_WINDOW = 2048
 """Context window in tokens where the model's configuration states none."""
 
@@ -62,6 +64,7 @@ class HuggingFaceLLM:
         self.context_window = int(
             getattr(self._model.config, "max_position_embeddings", DEFAULT_WINDOW)
         )
+        self.is_small = self._model.num_parameters() < SMALL
         self.steps = 0
         self._turn = _Turn()
 
@@ -75,7 +78,8 @@ class HuggingFaceLLM:
         def hand_over(piece: str | Completion | Exception) -> None:
             while not stop.is_set():
                 with suppress(queue.Full):
-                    return pieces.put(piece, timeout=HEARTBEAT)
+                    pieces.put(piece, timeout=HEARTBEAT)
+                    return
 
         def work() -> None:
             try:
@@ -129,7 +133,7 @@ class HuggingFaceLLM:
                 max_new_tokens=max_tokens,
                 do_sample=False,
                 streamer=streamer,
-                stopping_criteria=[lambda ids, scores, **_: self._step(ids, stop)],
+                stopping_criteria=[lambda ids, *_, **__: self._step(ids, stop)],
             )
         ends = self._model.generation_config.eos_token_id
         ended = streamer.last_id in (ends if isinstance(ends, list) else [ends])

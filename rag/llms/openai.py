@@ -9,10 +9,11 @@ import functools
 import queue
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 import openai
+from openai.types.chat import ChatCompletionChunk
 
 from rag.errors import ConfigurationError, ContextWindowError, ProviderError, RivuletError
 from rag.llms.protocol import TextStream
@@ -34,6 +35,7 @@ class OpenAI:
     """
 
     is_streaming = True
+    is_small = False
 
     def __init__(
         self,
@@ -48,7 +50,10 @@ class OpenAI:
         self.context_window = context_window
         self._own_server = base_url is None
         self._client = openai.AsyncOpenAI(
-            **_access(base_url, api_key), timeout=TIMEOUT, max_retries=max_retries
+            base_url=base_url,
+            api_key=_key(base_url, api_key),
+            timeout=TIMEOUT,
+            max_retries=max_retries,
         )
 
     def count_tokens(self, text: str) -> int:
@@ -79,9 +84,11 @@ class OpenAI:
         # OpenAI's newer models refuse the older name, most other servers know only that one.
         limit = "max_completion_tokens" if self._own_server else "max_tokens"
         options: dict[str, Any] = {limit: max_tokens}
-        stream = await self._client.chat.completions.create(
+        stream: openai.AsyncStream[
+            ChatCompletionChunk
+        ] = await self._client.chat.completions.create(
             model=self.model_name,
-            messages=[{"role": m.role, "content": m.content} for m in messages],  # type: ignore[misc]
+            messages=cast(Any, [{"role": m.role, "content": m.content} for m in messages]),
             stream=True,
             stream_options={"include_usage": True},
             **options,
@@ -112,7 +119,12 @@ class OpenAI:
 def list_models(base_url: str | None, api_key: str | None, timeout: float = 5.0) -> list[str]:
     """The names of the server's chat models. Raises ProviderError, ConfigurationError."""
     try:
-        with openai.OpenAI(**_access(base_url, api_key), timeout=timeout, max_retries=0) as client:
+        with openai.OpenAI(
+            base_url=base_url,
+            api_key=_key(base_url, api_key),
+            timeout=timeout,
+            max_retries=0,
+        ) as client:
             names = sorted(model.id for model in client.models.list())
     except Exception as error:
         raise explain(error, "the list of models") from error
@@ -156,14 +168,13 @@ def _caused(error: RivuletError, cause: Exception) -> RivuletError:
     return error
 
 
-def _access(base_url: str | None, api_key: str | None) -> dict[str, str | None]:
+def _key(base_url: str | None, api_key: str | None) -> str:
     if not api_key and base_url is None:
         raise ConfigurationError(
             "OpenAI's models need a key: set OPENAI_API_KEY. For a server without keys set "
             "OPENAI_BASE_URL; without either, the local model answers."
         )
-    # The SDK wants a key also where the server does not.
-    return {"base_url": base_url, "api_key": api_key or "none"}
+    return api_key or "none"  # the SDK wants a key also where the server does not
 
 
 @functools.cache

@@ -28,6 +28,10 @@ class LLM(Protocol):
     is_streaming: bool
     """False for a model that cannot stream; asking it to raises NotImplementedError."""
 
+    is_small: bool
+    """True below a billion parameters. Such a model is lost in much text: it is given the best
+    passage alone, and no earlier turns, which it would repeat."""
+
     def stream(self, messages: Sequence[ChatMessage], *, max_tokens: int) -> TextStream:
         """Answer `messages` in at most `max_tokens` tokens.
 

@@ -19,6 +19,7 @@ class ScriptedLLM:
     """
 
     is_streaming = True
+    is_small = False
 
     def __init__(
         self,

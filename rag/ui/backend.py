@@ -8,6 +8,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from rag.config import Config
 from rag.documents.loading import LOADERS
@@ -35,13 +36,15 @@ class Backend:
         self.catalog = Catalog(config, self.models_dir)
         self.sessions = Sessions(config.data_dir / "sessions", config.embed_model)
         self.sample_files = sorted(f for f in SAMPLES.iterdir() if f.suffix in LOADERS)
-        self.embedding: Preparation[Embedding] | None = None
-        self.samples: Preparation[ChromaStore] | None = None
-        self._embedding = embedding
+        self.embedding = Preparation(
+            "the search model",
+            lambda report: embedding or self._load_embedding(report),
+        )
+        self.samples = Preparation("the sample documents", self._ingest_samples)
 
     def start(self) -> None:
-        self.embedding = Preparation("the search model", self._load_embedding)
-        self.samples = Preparation("the sample documents", self._ingest_samples)
+        self.embedding.start()
+        self.samples.start()
         self.catalog.prepare(self.config.model)
         threading.Thread(target=self.catalog.refresh, name="list models", daemon=True).start()
 
@@ -50,11 +53,10 @@ class Backend:
 
     def sample_documents(self) -> list[StoredDocument]:
         """The records of the samples that can be searched already."""
-        return self.samples.result().documents() if self.samples and self.samples.ready else []
+        return self.samples.result().documents() if self.samples.ready else []
 
     def retrieve(self, session: Session, scope: str, question: str) -> list[NodeWithScore]:
         """Search in "mine", "samples" or "all": the session's documents, the samples, both."""
-        assert self.embedding and self.samples
         with ExitStack() as stack:
             stores: list[ChromaStore] = []
             if scope != "samples" and self.sessions.has_documents(session):
@@ -64,21 +66,16 @@ class Backend:
             retriever = VectorIndexRetriever(stores, self.embedding.result(), self.config.top_k)
             return retriever.retrieve(question)
 
-    def waiting_for(self, model: str) -> Sequence[Preparation[object]]:
+    def waiting_for(self, model: str) -> Sequence[Preparation[Any]]:
         """What has to be ready before a question to `model` can be answered."""
-        assert self.embedding and self.samples
         return (self.embedding, self.samples, self.catalog.prepare(model))
 
     def status(self) -> str:
         """What is being prepared, or why it failed; empty once all is ready."""
-        for preparation in reversed(self.waiting_for(self.config.model)):
-            if not preparation.ready:
-                return preparation.status
-        return ""
+        pending = [p.status for p in self.waiting_for(self.config.model) if not p.ready]
+        return pending[-1] if pending else ""
 
     def _load_embedding(self, report: Report) -> Embedding:
-        if self._embedding:
-            return self._embedding
         name = self.config.embed_model
         path = ensure(name, self.models_dir, lambda doing, done: report(doing, 0.8 * done))
         report("Loading", 0.8)
@@ -87,7 +84,6 @@ class Backend:
         return HuggingFaceEmbedding(path, name)
 
     def _ingest_samples(self, report: Report) -> ChromaStore:
-        assert self.embedding
         embedding = self.embedding.result()
         folder = self.config.data_dir / "samples" / label(embedding.name)
         folder.mkdir(parents=True, exist_ok=True)

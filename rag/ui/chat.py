@@ -7,7 +7,7 @@ every `PACE` seconds, the first piece at once.
 import logging
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -172,7 +172,7 @@ class Chat:
 
     def _run(
         self, session: Session, turn: Turn, model: str, scope: str
-    ) -> Iterator[tuple[str, bool]]:
+    ) -> Generator[tuple[str, bool], None, None]:
         """Fill `turn`; yields (status to show, whether the sources changed) at every change."""
         waiting = list(self.backend.waiting_for(model))
         while pending := [p for p in waiting if not p.wait(0)]:
@@ -194,8 +194,8 @@ class Chat:
                 match event:
                     case Status(text):
                         yield text, False
-                    case Sources(nodes, left_out):
-                        turn.sources, turn.left_out = nodes, left_out
+                    case Sources(nodes, others):
+                        turn.sources, turn.others = nodes, others
                         yield "Reading", True
                     case Finished(reason, usage, timings):
                         turn.finish_reason, turn.usage, turn.timings = reason, usage, timings

@@ -94,7 +94,6 @@ class Library:
     ) -> Iterator[tuple[str, tuple[str, str] | None]]:
         """Yields (step, None) any number of times, then ("", note)."""
         embedding = self.backend.embedding
-        assert embedding
         while not embedding.wait(0):
             yield embedding.status, None
             time.sleep(0.3)

@@ -37,6 +37,10 @@ ON_LIST = """element.addEventListener('click', event => {
   const button = event.target.closest('button.remove');
   if (button) { button.disabled = true; trigger('remove', {id: button.dataset.id}); }
 });"""
+# Where the list would cover the conversation, it is opened only when asked for.
+ON_OPEN = """() => {
+  if (window.innerWidth <= 900) document.querySelector('#left.open .toggle-button')?.click();
+}"""
 UPLOADS_AT_ONCE = 4
 ANSWERS_AT_ONCE = 16
 
@@ -45,14 +49,19 @@ def theme() -> gr.themes.Base:
     """One accent colour on quiet greys, and the fonts that the system has."""
     sans = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"]
     mono = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
-    return gr.themes.Base(
+    base = gr.themes.Base(
         primary_hue="teal", neutral_hue="slate", font=sans, font_mono=mono, radius_size="md"
+    )
+    # Gradio's own grey is too faint to read (WCAG AA asks for a contrast of 4.5).
+    return base.set(
+        body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_400"
     )
 
 
 def build(backend: Backend) -> gr.Blocks:
     """The whole page over `backend`, ready to be launched."""
     chat, library = Chat(backend), Library(backend)
+    page: gr.Blocks
     with gr.Blocks(
         title="Rivulet", analytics_enabled=False, fill_height=True, delete_cache=(3600, 3600)
     ) as page:
@@ -63,7 +72,7 @@ def build(backend: Backend) -> gr.Blocks:
                 label=f"Drop files here, or click: {', '.join(sorted(LOADERS))}",
                 file_count="multiple",
                 show_label=False,
-                height=120,
+                height=150,
                 elem_id="drop",
             )
             notes = gr.HTML(elem_id="notes")
@@ -81,11 +90,11 @@ def build(backend: Backend) -> gr.Blocks:
                     examples=[{"text": question} for question in QUESTIONS],
                     editable="user",
                     buttons=["copy"],
-                    layout="panel",
+                    layout="bubble",
                     group_consecutive_messages=False,
                     allow_tags=False,
                     latex_delimiters=[],
-                    height="auto",
+                    height="100%",
                     container=False,
                 )
                 box = gr.MultimodalTextbox(
@@ -223,6 +232,7 @@ def launch(
             max_file_size=2 * config.max_file_mb * 1_000_000,
             theme=theme(),
             css_paths=STYLE,
+            js=ON_OPEN,
             app_kwargs={"middleware": [Middleware(Identity)]},
         )
     except OSError as error:

@@ -4,6 +4,7 @@ Everything from a document, a model or a person is escaped here: it is text, nev
 """
 
 import html
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ def messages(turns: Sequence[Turn], status: str = "") -> list[Message]:
     shown: list[Message] = []
     for number, turn in enumerate(turns):
         last = number == len(turns) - 1
-        shown.append(_message("user", [turn.question]))
+        shown.append(_message("user", [as_text(turn.question)]))
         shown.append(_message("assistant", list(_answer(turn, status if last else ""))))
     return shown
 
@@ -31,13 +32,29 @@ def _message(role: str, texts: list[str]) -> Message:
 
 def _answer(turn: Turn, status: str) -> Iterable[str]:
     if turn.answer:
-        yield turn.answer
+        yield as_text(turn.answer)
     elif status:
         yield f'<span class="status" role="status">{html.escape(status)}</span>'
     if turn.error:
         yield f'<span class="error" role="alert">{html.escape(turn.error)}</span>'
     if turn.finish_reason and (facts := _facts(turn)):
         yield f'<span class="facts">{html.escape(" · ".join(facts))}</span>'
+
+
+_CODE = re.compile(r"(^ {0,3}(?:```|~~~).*?(?:^ {0,3}(?:```|~~~)|\Z)|`[^`\n]+`)", re.S | re.M)
+
+
+def as_text(markdown: str) -> str:
+    """`markdown` with its tags shown instead of obeyed, and its pictures as links.
+
+    Only for the reader's sake: what makes a tag or a picture harmless is that Gradio sanitizes
+    the page and the page's policy lets nothing load from elsewhere.
+    """
+    parts = _CODE.split(markdown)
+    parts[::2] = [
+        re.sub(r"<(?=[a-zA-Z/!?])", "&lt;", part).replace("![", "[") for part in parts[::2]
+    ]
+    return "".join(parts)
 
 
 def _facts(turn: Turn) -> Iterable[str]:
@@ -49,8 +66,6 @@ def _facts(turn: Turn) -> Iterable[str]:
         facts.append(f"{turn.timings.tokens_per_second:.0f} tokens/s")
     if turn.sources:
         facts.append(_count(len(turn.sources), "passage"))
-    if turn.left_out:
-        facts.append(f"{turn.left_out} more did not fit")
     if turn.finish_reason in ENDINGS:
         facts.append(ENDINGS[turn.finish_reason])
     return facts
@@ -64,11 +79,19 @@ ENDINGS = {
 
 
 def sources(turn: Turn | None) -> str:
-    """The passages behind an answer, each with file, place and score."""
+    """The passages behind an answer, each with file, place and score; then what else was found."""
     if turn is None or not turn.sources:
         return '<p class="hint">The passages behind an answer are shown here.</p>'
-    cards = "".join(_source(number, hit) for number, hit in enumerate(turn.sources, start=1))
-    return f'<ol class="sources">{cards}</ol>'
+    shown = _sources(turn.sources, 1)
+    if turn.others:
+        others = _sources(turn.others, 1 + len(turn.sources))
+        shown += f"<h3>Also found, not given to the model</h3>{others}"
+    return shown
+
+
+def _sources(hits: Sequence[NodeWithScore], first: int) -> str:
+    cards = "".join(_source(number, hit) for number, hit in enumerate(hits, start=first))
+    return f'<ol class="sources" start="{first}">{cards}</ol>'
 
 
 def _source(number: int, hit: NodeWithScore) -> str:

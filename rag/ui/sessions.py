@@ -9,7 +9,6 @@ import dataclasses
 import hashlib
 import json
 import logging
-import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -36,7 +35,8 @@ class Turn:
     model: str = ""
     answer: str = ""
     sources: tuple[NodeWithScore, ...] = ()
-    left_out: int = 0
+    others: tuple[NodeWithScore, ...] = ()
+    """Passages that were found as well, but not given to the model."""
     finish_reason: FinishReason | None = None
     """None while the answer is being written."""
     error: str = ""
@@ -71,19 +71,23 @@ class Session:
         self.folder.mkdir(parents=True, exist_ok=True)
         new = self.folder / "conversation.json.new"
         new.write_text(json.dumps([dataclasses.asdict(turn) for turn in self.turns]), "utf-8")
-        os.replace(new, self.folder / "conversation.json")
+        new.replace(self.folder / "conversation.json")
 
 
 def _turn(fields: dict[str, Any]) -> Turn:
-    sources = tuple(
+    sources, others = _hits(fields.pop("sources")), _hits(fields.pop("others"))
+    usage, timings = fields.pop("usage"), Timings(**fields.pop("timings"))
+    return Turn(
+        **fields, sources=sources, others=others, usage=usage and Usage(**usage), timings=timings
+    )
+
+
+def _hits(found: list[dict[str, Any]]) -> tuple[NodeWithScore, ...]:
+    return tuple(
         NodeWithScore(
             Node(**{**hit["node"], "headings": tuple(hit["node"]["headings"])}), hit["score"]
         )
-        for hit in fields.pop("sources")
-    )
-    usage, timings = fields.pop("usage"), fields.pop("timings")
-    return Turn(
-        **fields, sources=sources, usage=usage and Usage(**usage), timings=Timings(**timings)
+        for hit in found
     )
 
 
@@ -168,10 +172,13 @@ class Sessions:
             session.turns.clear()
 
     def close(self) -> None:
-        """Stop all answers and close all indexes."""
+        """Stop all answers, so that they are kept as far as they came; close all indexes."""
+        sessions = list(self._sessions.values())
+        for session in sessions:
+            session.stop.set()
+        for session in sessions:
+            session.lock.acquire(timeout=1)
         with self._lock:
-            for session in self._sessions.values():
-                session.stop.set()
             for store in self._stores.values():
                 store.close()
             self._stores.clear()

@@ -1,0 +1,47 @@
+"""What several tests need. The fast ones run on a scripted model and hashed embeddings."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rag.config import DEFAULT_EMBED_MODEL, DEFAULT_MODEL, Config
+from rag.index.embedding import HashEmbedding
+from rag.index.store import ChromaStore
+from rag.llms.huggingface import HuggingFaceLLM
+from rag.weights import ensure
+
+
+@pytest.fixture
+def hash_embedding() -> HashEmbedding:
+    return HashEmbedding()
+
+
+@pytest.fixture
+def store(tmp_path: Path, hash_embedding: HashEmbedding) -> Iterator[ChromaStore]:
+    """An empty index on disk."""
+    store = ChromaStore(tmp_path / "chroma", hash_embedding.name)
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="session")
+def models_dir() -> Path:
+    """Where the app keeps its weights: fetched once on a machine, by the app or by the tests."""
+    return Config.from_env().data_dir / "models"
+
+
+@pytest.fixture(scope="session")
+def smollm_path(models_dir: Path) -> Path:
+    return ensure(DEFAULT_MODEL, models_dir, lambda doing, done: None)
+
+
+@pytest.fixture(scope="session")
+def minilm_path(models_dir: Path) -> Path:
+    return ensure(DEFAULT_EMBED_MODEL, models_dir, lambda doing, done: None)
+
+
+@pytest.fixture(scope="session")
+def smollm(smollm_path: Path) -> HuggingFaceLLM:
+    """The real default model."""
+    return HuggingFaceLLM(smollm_path, "SmolLM2-135M-Instruct")
