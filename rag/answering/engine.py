@@ -6,6 +6,7 @@ Knows nothing of who reads the events: the page, the terminal, or `StreamingResp
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 
 from rag.answering import prompts
 from rag.answering.events import Events, Finished, Sources, Status, Timings
@@ -34,16 +35,17 @@ def answer(
     asked = time.monotonic()
     yield Status("Searching your documents")
     nodes = retriever.retrieve(question)
-    retrieval = time.monotonic() - asked
+    timings = Timings(retrieval=time.monotonic() - asked)
+    yield timings
     if not nodes:
         yield Sources(())
         yield prompts.NO_HITS
-        yield Finished("stop", timings=Timings(retrieval))
+        yield Finished("stop")
         return
     prompt = prompts.build(llm, question, nodes, history, max_tokens=max_tokens)
     yield Sources(tuple(prompt.nodes), tuple(nodes[len(prompt.nodes) :]))
     yield Status(f"Reading {_count(len(prompt.nodes), 'passage')}")
-    first: float | None = None
+    first = 0.0
     pieces = 0
     with closing(llm.stream(prompt.messages, max_tokens=max_tokens)) as stream:
         while True:
@@ -54,16 +56,19 @@ def answer(
                 break
             if piece:
                 pieces += 1
-                first = first or time.monotonic()
+            if piece.strip() and not first:
+                first = time.monotonic()
+                timings = replace(timings, first_token=first - asked)
+                yield timings
             yield piece
-    now = time.monotonic()
-    if first is None:
-        yield prompts.NO_TEXT
+    writing = time.monotonic() - first
     usage = completion.usage
     tokens = usage.completion_tokens if usage else pieces
-    speed = (tokens - 1) / (now - first) if first and tokens > 1 and now > first else None
-    timings = Timings(retrieval, first and first - asked, speed)
-    yield Finished(completion.finish_reason, usage, timings)
+    if not first:
+        yield prompts.NO_TEXT
+    elif tokens > 1:
+        yield replace(timings, tokens_per_second=(tokens - 1) / max(writing, 1e-6))
+    yield Finished(completion.finish_reason, usage)
 
 
 def _count(number: int, noun: str) -> str:

@@ -1,7 +1,8 @@
 """What an engine tells while it answers. The page, the terminal and Python read the same events.
 
 An answer is one `Sources`, any number of texts (`str`), and one `Finished`, in this order;
-a `Status` can come at any time before the first text.
+a `Status` can come at any time before the first text, and `Timings` whenever one more is known,
+so that an answer that is stopped has them too.
 """
 
 from collections.abc import Generator
@@ -40,10 +41,9 @@ class Finished:
 
     finish_reason: FinishReason
     usage: Usage | None = None
-    timings: Timings = Timings()
 
 
-Event = Status | Sources | str | Finished
+Event = Status | Sources | Timings | str | Finished
 Events = Generator[Event, None, None]
 """Closing it ends the model's work within about one token. Texts may be empty: they come
 while the model is silent, so that the reader can stop there too."""

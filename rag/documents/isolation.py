@@ -28,7 +28,7 @@ def load_isolated(path: Path, file_name: str, timeout: float) -> Document:
     """
     command = [sys.executable, "-m", __name__, str(path.resolve()), file_name]
     # Nothing of ours is handed on: a parser has no business with keys.
-    secrets = ("OPENAI_API_KEY", "RAG_AUTH", "HF_TOKEN")
+    secrets = ("OPENAI_API_KEY", "RAG_AUTH", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
     env = {key: value for key, value in os.environ.items() if key not in secrets}
     try:
         done = subprocess.run(

@@ -8,7 +8,10 @@ import io
 import re
 import zipfile
 from collections.abc import Callable
+from itertools import chain, pairwise, zip_longest
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 from rag.errors import DocumentError, EmptyDocumentError, UnsupportedFileError
 from rag.types import Document
@@ -32,7 +35,10 @@ def load(path: Path, file_name: str | None = None) -> Document:
     data = path.read_bytes()
     if not data.strip():
         raise EmptyDocumentError(name, "the file is empty.")
-    document = loader(name, data)
+    try:
+        document = loader(name, data)
+    except RecursionError as error:
+        raise DocumentError(name, "it is nested too deeply to be read.") from error
     if not document.text.strip():
         raise EmptyDocumentError(
             name, "no text was found in it. A scan has to go through text recognition (OCR) first."
@@ -56,9 +62,7 @@ def _load_pdf(name: str, data: bytes) -> Document:
     texts = []
     for page in pdf:
         textpage = page.get_textpage()
-        # pdfium separates lines by \r\n, and marks a hyphen at a line's end by U+FFFE.
-        text = textpage.get_text_bounded().replace("\r\n", "\n").replace("\ufffe", "-")
-        texts.append(_readable(text.strip()))
+        texts.append(_readable(_page_text(textpage)).strip())
         textpage.close()
         page.close()
     starts, offset = [], 0
@@ -70,7 +74,29 @@ def _load_pdf(name: str, data: bytes) -> Document:
     )
 
 
+def _page_text(textpage: Any) -> str:
+    """The text of a PDF page, with a blank line where the gap between two lines is wider.
+
+    A PDF has lines, not paragraphs; the splitter needs to know where one ends.
+    """
+    lines, bottoms = [], []
+    position = 0
+    # pdfium separates lines by \r\n, and marks a hyphen at a line's end by U+FFFE.
+    for line in textpage.get_text_range().split("\r\n"):
+        if line.strip():
+            _, bottom, _, _ = textpage.get_charbox(position + len(line) - len(line.lstrip()))
+            lines.append(line.replace("\ufffe", "-"))
+            bottoms.append(bottom)
+        position += len(line) + 2
+    gaps = [upper - lower for upper, lower in pairwise(bottoms)]
+    usual = median(gap for gap in gaps if gap > 0) if any(gap > 0 for gap in gaps) else 0.0
+    breaks = ["\n\n" if gap > 1.35 * usual or gap < 0 else "\n" for gap in gaps]
+    return "".join(chain.from_iterable(zip_longest(lines, breaks, fillvalue="")))
+
+
 def _load_docx(name: str, data: bytes) -> Document:
+    from xml.parsers.expat import ExpatError
+
     import mammoth
 
     if data.startswith(b"\xd0\xcf\x11\xe0"):  # an OLE container: how Office encrypts a file
@@ -90,7 +116,7 @@ def _load_docx(name: str, data: bytes) -> Document:
         raise UnsupportedFileError(
             name, "it is named .docx, but its content is no Word document, or it is damaged."
         ) from error
-    except (KeyError, ValueError, SyntaxError) as error:
+    except (KeyError, ValueError, SyntaxError, ExpatError) as error:
         raise DocumentError(name, "the Word document is damaged and cannot be read.") from error
     return Document(_markdown(html), {"file_name": name})
 
@@ -120,16 +146,23 @@ def _markdown(html: str) -> str:
 
 def _decode(name: str, data: bytes) -> str:
     """Bytes of unknown encoding as text. Raises UnsupportedFileError where they are none."""
-    for encoding in ("utf-8-sig", "utf-16"):
-        if encoding == "utf-16" and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
-            continue
-        try:
-            return data.decode(encoding)
-        except UnicodeDecodeError:
-            pass
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
+    elif b"\0" in data:  # UTF-8 would let it pass; no text has it
+        raise UnsupportedFileError(name, "its content is not text.")
+    else:
+        encoding = "utf-8-sig"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError:
+        pass
     import charset_normalizer
 
-    best = None if b"\0" in data else charset_normalizer.from_bytes(data).best()
+    matches = charset_normalizer.from_bytes(data)
+    # Short Western texts are as plausible in other encodings, which come before it in the list.
+    if any("cp1252" in match.could_be_from_charset for match in matches):
+        return data.decode("cp1252")
+    best = matches.best()
     if best is None:
         raise UnsupportedFileError(name, "its content is not text.")
     return str(best)

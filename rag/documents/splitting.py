@@ -18,7 +18,7 @@ PASSAGE_TOKENS = 160
 embedding model's own limit (256 tokens for the default) leaves room for the headings."""
 
 _HEADING = re.compile(r"^(#{1,6})[ \t]+(.+?)[ \t]*#*$")
-_FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})")
+_FENCE = re.compile(r"^ {0,3}(`{3,}(?=[^`]*$)|~{3,})")  # ```x``` is code within a line
 
 
 def split(
@@ -59,19 +59,27 @@ def _pages(document: Document) -> Iterator[Section]:
 def _sections(document: Document) -> Iterator[Section]:
     """The text between the Markdown headings, which are told from comments in code blocks."""
     path: list[tuple[int, str]] = []
-    begin = offset = 0
+    title = begin = offset = 0
     fence = ""
+
+    def section(next_level: int) -> Section:
+        titles = tuple(text for _, text in path)
+        # A heading with nothing below it, not even another one, is the text itself.
+        if path and next_level <= path[-1][0] and not document.text[begin:offset].strip():
+            return title, offset, titles[:-1]
+        return begin, offset, titles
+
     for line in document.text.splitlines(keepends=True):
         marks = _FENCE.match(line)
         if marks and not fence:
             fence = marks[1]
-        elif marks and marks[1].startswith(fence):
+        elif marks and marks[1].startswith(fence) and not line[marks.end() :].strip():
             fence = ""
         elif not fence and (heading := _HEADING.match(line.rstrip("\r\n"))):
-            yield begin, offset, tuple(title for _, title in path)
             level = len(heading[1])
-            path = [(above, title) for above, title in path if above < level]
+            yield section(level)
+            path = [(above, text) for above, text in path if above < level]
             path.append((level, heading[2]))
-            begin = offset + len(line)
+            title, begin = offset, offset + len(line)
         offset += len(line)
-    yield begin, offset, tuple(title for _, title in path)
+    yield section(0)

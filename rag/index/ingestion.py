@@ -66,7 +66,10 @@ def ingest_file(
     """
     try:
         yield Progress(file_name, "reading")
-        size = path.stat().st_size
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise DocumentError(file_name, f"it cannot be opened: {error.strerror}.") from error
         if size > max_bytes:
             raise FileTooLargeError(
                 file_name,

@@ -84,9 +84,11 @@ class ChromaStore:
         """Put in a document with its passages; `vectors` belong to `nodes` one by one."""
         for begin in range(0, len(nodes), BATCH):
             batch = nodes[begin : begin + BATCH]
+            # Chroma takes lists and no other sequence.
+            numbers = [list(vector) for vector in vectors[begin : begin + BATCH]]
             self._passages.add(
                 ids=[node.id_ for node in batch],
-                embeddings=cast(Any, vectors[begin : begin + BATCH]),
+                embeddings=cast(Any, numbers),
                 documents=[node.text for node in batch],
                 metadatas=[_to_metadata(node) for node in batch],
             )
@@ -123,7 +125,7 @@ class ChromaStore:
         if not top_k:
             return []
         found = self._passages.query(
-            query_embeddings=[vector],
+            query_embeddings=cast(Any, [list(vector)]),
             n_results=top_k,
             include=["documents", "metadatas", "distances"],
         )

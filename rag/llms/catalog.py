@@ -46,11 +46,11 @@ class Catalog:
         else:
             self._served = [OPENAI + name for name in names]
 
-    def prepare(self, name: str) -> Preparation[LLM]:
-        """The model `name`, loading or loaded. One that failed is tried again."""
+    def prepare(self, name: str, *, again: bool = True) -> Preparation[LLM]:
+        """The model `name`, loading or loaded. One that failed is tried `again`, or shown so."""
         with self._lock:
             known = self._preparations.get(name)
-            if known is None or known.error:
+            if known is None or (known.error and again):
                 known = Preparation(label(name), lambda report: self._load(name, report)).start()
                 self._preparations[name] = known
             return known

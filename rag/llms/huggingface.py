@@ -7,8 +7,8 @@ are loaded when the first model is.
 
 import queue
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ class HuggingFaceLLM:
 
         def work() -> None:
             try:
-                with self._turn:
+                with self._turn.wait(stop):
                     result: Completion | Exception = self._generate(
                         messages, max_tokens, stop, hand_over
                     )
@@ -111,6 +111,8 @@ class HuggingFaceLLM:
         stop: threading.Event,
         hand_over: Any,
     ) -> Completion:
+        if stop.is_set():
+            return Completion("stopped")
         import torch
 
         prompt = self._tokenizer.apply_chat_template(
@@ -179,16 +181,19 @@ class _Turn:
         self._waiting: list[threading.Event] = []
         self._guard = threading.Lock()
 
-    def __enter__(self) -> None:
+    @contextmanager
+    def wait(self, stop: threading.Event) -> Iterator[None]:
+        """Hold the lock, or nothing when `stop` is set before it could be had."""
         mine = threading.Event()
         with self._guard:
             self._waiting.append(mine)
-            if self._waiting[0] is mine:
-                mine.set()
-        mine.wait()
-
-    def __exit__(self, *_: object) -> None:
-        with self._guard:
-            self._waiting.pop(0)
-            if self._waiting:
-                self._waiting[0].set()
+            self._waiting[0].set()
+        try:
+            while not (mine.wait(HEARTBEAT) or stop.is_set()):
+                pass
+            yield
+        finally:
+            with self._guard:
+                self._waiting.remove(mine)
+                if self._waiting:
+                    self._waiting[0].set()

@@ -107,9 +107,9 @@ class OpenAI:
                             pieces.put(choice.delta.content)
                         if choice.finish_reason:
                             finish = "length" if choice.finish_reason == "length" else "stop"
-            except httpx2.TimeoutException:
+            except openai.APITimeoutError:
                 raise
-            except httpx2.TransportError:
+            except openai.APIConnectionError:
                 # The connection was cut. What has come is an answer, only not a whole one.
                 if not begun:
                     raise
@@ -158,8 +158,13 @@ def explain(error: Exception, what: str) -> RivuletError:
             text = "The model server cannot be reached. Check OPENAI_BASE_URL and the connection."
         case openai.APIStatusError():
             text = f"The model server failed with status {error.status_code}. Try again later."
+        case openai.APIError() if not isinstance(error, openai.APIResponseValidationError):
+            text = "The model server ended the answer with an error. Try again later."
         case _:
-            text = f"The model server sent something that cannot be read ({type(error).__name__})."
+            text = (
+                f"The model server sent something that cannot be read ({type(error).__name__}). "
+                f"Check OPENAI_BASE_URL."
+            )
     return _caused(ProviderError(text), error)
 
 

@@ -72,7 +72,8 @@ class Backend:
 
     def status(self) -> str:
         """What is being prepared, or why it failed; empty once all is ready."""
-        pending = [p.status for p in self.waiting_for(self.config.model) if not p.ready]
+        model = self.catalog.prepare(self.config.model, again=False)  # looking is not asking
+        pending = [p.status for p in (self.embedding, self.samples, model) if not p.ready]
         return pending[-1] if pending else ""
 
     def _load_embedding(self, report: Report) -> Embedding:

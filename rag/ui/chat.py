@@ -14,7 +14,7 @@ from typing import Any
 import gradio as gr
 
 from rag.answering.engine import answer
-from rag.answering.events import Finished, Sources, Status
+from rag.answering.events import Finished, Sources, Status, Timings
 from rag.errors import RivuletError
 from rag.llms.catalog import label
 from rag.types import ChatMessage, NodeWithScore
@@ -63,10 +63,10 @@ class Chat:
             yield from self._ask(session, question, model, scope)
 
     def suggested(
-        self, model: str, scope: str, event: gr.SelectData, request: gr.Request
+        self, model: str, event: gr.SelectData, request: gr.Request
     ) -> Iterator[View]:
-        """Answer a suggested question that was clicked."""
-        yield from self.ask({"text": event.value["text"]}, model, scope, request)
+        """Answer a suggested question that was clicked: the samples hold the answer."""
+        yield from self.ask({"text": event.value["text"]}, model, "samples", request)
 
     def retry(
         self, model: str, scope: str, event: gr.RetryData, request: gr.Request
@@ -197,8 +197,10 @@ class Chat:
                     case Sources(nodes, others):
                         turn.sources, turn.others = nodes, others
                         yield "Reading", True
-                    case Finished(reason, usage, timings):
-                        turn.finish_reason, turn.usage, turn.timings = reason, usage, timings
+                    case Timings():
+                        turn.timings = event
+                    case Finished(reason, usage):
+                        turn.finish_reason, turn.usage = reason, usage
                     case text if text:
                         turn.answer += text
                         yield "", False

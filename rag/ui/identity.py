@@ -2,16 +2,16 @@
 
 import re
 import secrets
-from http.cookies import SimpleCookie
 from typing import Any
 
 import gradio as gr
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COOKIE = "rivulet"
 YEAR = 365 * 24 * 3600
-_TOKEN = re.compile(r"[\w-]{43}")
+_TOKEN = re.compile(r"[\w-]{43}", re.ASCII)
 
 # Whatever a document or a model puts into the text, the page loads nothing from elsewhere: a
 # picture's address would carry what the text knows. Gradio's own page needs inline code.
@@ -33,11 +33,12 @@ class Identity:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        known = token_of(SimpleCookie(headers.get("cookie", "")).get(COOKIE))
+        request = HTTPConnection(scope)
+        # Not by the standard library, which raises at the odd cookies of other programs.
+        known = token_of(request.cookies.get(COOKIE))
         # Only the page itself gives out identities: its other requests come after it.
         fresh = None if known or scope["path"] != "/" else secrets.token_urlsafe(32)
-        https = headers.get("x-forwarded-proto", scope["scheme"]) == "https"
+        https = request.headers.get("x-forwarded-proto", scope["scheme"]) == "https"
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -57,9 +58,8 @@ class Identity:
         await self.app(scope, receive, with_headers)
 
 
-def token_of(cookie: Any) -> str | None:
-    """The identity in a cookie, when it is one of ours."""
-    value = getattr(cookie, "value", cookie)
+def token_of(value: Any) -> str | None:
+    """The identity in the value of a cookie, when it is one of ours."""
     return value if isinstance(value, str) and _TOKEN.fullmatch(value) else None
 
 

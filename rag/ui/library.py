@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ class Library:
             for path in paths:
                 for step, note in self._take_in(session, path):
                     if note:
+                        session.on_the_way.pop(path.name, None)
                         notes.append(note)
                         added = added or note[0] == "good"
                     else:
@@ -50,7 +52,10 @@ class Library:
         finally:
             for path in paths:
                 session.on_the_way.pop(path.name, None)
-                path.unlink(missing_ok=True)  # what is needed of it is in the index
+                # What is needed of it is in the index; Gradio made a folder for each file.
+                path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    path.parent.rmdir()
         scope = gr.update(value="mine") if added else gr.skip()
         yield self.show(session), rendering.notes(notes), scope
 

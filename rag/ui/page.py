@@ -25,8 +25,9 @@ QUESTIONS = (
     "Which models can I use?",
 )
 WELCOME = """<h2>Ask your documents</h2>
-<p>Add files on the left and ask about them. The answer is written as you watch, with the
-passages it comes from beside it. With the local model nothing leaves this computer.</p>
+<p>Add files to the list on the left, or by the paper clip below, and ask about them. The answer
+is written as you watch, with the passages it comes from. With the local model nothing leaves
+this computer.</p>
 <p>Or ask the sample documents:</p>"""
 FORGET = (
     "Remove all documents and the conversation of this browser from the disk? "
@@ -178,8 +179,8 @@ def build(backend: Backend) -> gr.Blocks:
         on(page.load, load, outputs=[*view, *shelf], **quick)
         on(timer.tick, tick, outputs=[preparing, documents, model, timer], **quick)
         on(box.submit, ask, inputs=[box, model, scope], outputs=[*view, *shelf], **asking)
+        on(chatbot.example_select, chat.suggested, inputs=model, outputs=view, **asking)
         for trigger, handler in (
-            (chatbot.example_select, chat.suggested),
             (chatbot.retry, chat.retry),
             (chatbot.edit, chat.edit),
         ):

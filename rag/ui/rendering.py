@@ -102,7 +102,7 @@ def _source(number: int, hit: NodeWithScore) -> str:
         f'<span class="number">{number}</span>'
         f'<span class="where"><b>{html.escape(node.file_name)}</b>'
         f"<small>{html.escape(place)}</small></span>"
-        f'<span class="score" title="Cosine similarity to the question">{hit.score:.2f}</span>'
+        f'<span class="score" title="Cosine similarity to the question">{max(hit.score, 0):.2f}</span>'
         f"</summary><blockquote>{html.escape(node.text)}</blockquote></details></li>"
     )
 

@@ -11,6 +11,7 @@ import json
 import logging
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from rag.answering.events import Timings
+from rag.errors import StoreError
 from rag.index.store import ChromaStore, StoredDocument
 from rag.types import FinishReason, Node, NodeWithScore, Usage
 
@@ -54,13 +56,15 @@ class Session:
     stop: threading.Event = field(default_factory=threading.Event)
     on_the_way: dict[str, str] = field(default_factory=dict)
     """What is being done for each file that is on its way in."""
+    forgotten: bool = False
+    """Whatever still goes on in it must leave nothing on the disk."""
 
     def __post_init__(self) -> None:
         kept = self.folder / "conversation.json"
         if kept.is_file():
             try:
                 self.turns = [_turn(fields) for fields in json.loads(kept.read_text("utf-8"))]
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 logger.error("The conversation in %s cannot be read: %s", kept, error)
                 kept.rename(kept.with_suffix(".damaged.json"))
         for turn in self.turns:  # the process ended in the middle of it
@@ -68,6 +72,8 @@ class Session:
 
     def save(self) -> None:
         """Write the conversation, wholly or not at all."""
+        if self.forgotten:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         new = self.folder / "conversation.json.new"
         new.write_text(json.dumps([dataclasses.asdict(turn) for turn in self.turns]), "utf-8")
@@ -100,7 +106,7 @@ class Sessions:
         self._sessions: dict[str, Session] = {}
         self._stores: dict[str, ChromaStore] = {}
         """The open indexes, the least recently used first."""
-        self._used: dict[str, int] = {}
+        self._used: Counter[str] = Counter()
         """How many are reading or writing each open index just now."""
         self._lock = threading.Lock()
 
@@ -124,13 +130,15 @@ class Sessions:
         """The session's index, open for as long as the context is."""
         key = session.folder.name
         with self._lock:
+            if session.forgotten:
+                raise StoreError("Everything was removed meanwhile. Add it again.")
             store = self._stores.pop(key, None)
             if store is None:
                 (session.folder / "chroma").mkdir(parents=True, exist_ok=True)
                 store = ChromaStore(session.folder / "chroma", self.embed_model)
             self._stores[key] = store
-            self._used[key] = self._used.get(key, 0) + 1
-            idle = [other for other in self._stores if not self._used.get(other)]
+            self._used[key] += 1
+            idle = [other for other in self._stores if not self._used[other]]
             for other in idle[: max(0, len(self._stores) - OPEN_STORES)]:
                 self._stores.pop(other).close()
         try:
@@ -150,23 +158,23 @@ class Sessions:
         """Take a document out of the session's index; the index goes with the last one."""
         if not self.has_documents(session):
             return
+        key = session.folder.name
         with self.store(session) as store:
             store.delete(document_id)
-            empty = not store.documents()
-        with self._lock:
-            key = session.folder.name
-            if empty and not self._used.get(key) and not session.on_the_way:
-                self._stores.pop(key).close()
-                shutil.rmtree(session.folder / "chroma", ignore_errors=True)
+            with self._lock:  # nobody begins to use it meanwhile
+                alone = self._used[key] == 1 and not session.on_the_way
+                if alone and not store.documents():
+                    self._stores.pop(key).close()
+                    shutil.rmtree(session.folder / "chroma", ignore_errors=True)
 
     def forget(self, session: Session) -> None:
         """Remove everything of the session from memory and from the disk."""
         session.stop.set()
         with session.lock, self._lock:
+            session.forgotten = True
             key = session.folder.name
             if store := self._stores.pop(key, None):
                 store.close()
-            self._used.pop(key, None)
             self._sessions.pop(key, None)
             shutil.rmtree(session.folder, ignore_errors=True)
             session.turns.clear()

@@ -1,0 +1,194 @@
+"""Passages: along headings and pages, never too long, never losing or moving a word."""
+
+import re
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from rag.documents.splitting import PASSAGE_TOKENS, split
+from rag.types import Document, Node
+
+
+def words(text: str) -> int:
+    return len(re.findall(r"\w+", text))
+
+
+def tokenizer() -> Tokenizer:
+    """A real tokenizer without weights: every word and every mark is one (unknown) token."""
+    tokenizer = Tokenizer(models.WordLevel({"?": 0}, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return tokenizer
+
+
+def squeezed(text: str) -> str:
+    return "".join(text.split())
+
+
+def check(document: Document, nodes: list[Node]) -> None:
+    """What holds for every document."""
+    assert [node.ordinal for node in nodes] == list(range(len(nodes)))
+    for node in nodes:
+        assert document.text[node.start : node.end] == node.text
+        assert node.text.strip()
+        assert (node.document_id, node.file_name) == (document.id_, document.name)
+        assert node.page == document.page_at(node.start)
+    for node, following in pairwise(nodes):
+        assert node.end <= following.start
+
+
+PIECES = st.sampled_from(
+    [
+        *("# One\n", "## Two\n", "### Three ###\n", "#hashtag\n", "####### seven\n", "#\n"),
+        *("```\n", "```py\n", "~~~\n", "````\n", "```a``` b\n", "    # indented\n"),
+        *("word ", "Two sentences. Here! ", "\n", "\n\n", "\r\n", "\t", "- item\n", "| a | b |\n"),
+        *("ein längeres Wort", "日本語の文章。", "🙂", "\u2028", "\x0b", "<b>x</b>", "> quoted\n"),
+        *("a" * 50, "1. one\n", "---\n", "Title\n=====\n", "[link](http://x/y)", "\u00a0"),
+    ]
+)
+# Control characters do not come through loading.
+WORDS = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=8)
+TEXTS = st.lists(PIECES | WORDS, max_size=40).map("".join)
+
+
+@settings(max_examples=600, deadline=None)
+@given(TEXTS, st.integers(1, 12), st.booleans())
+def test_every_passage_is_a_stretch_of_the_text_and_fits(
+    text: str, limit: int, real_tokenizer: bool
+) -> None:
+    document = Document(text, {"file_name": "x.md"})
+    counter = tokenizer() if real_tokenizer else words
+    nodes = split(document, counter, limit)
+    check(document, nodes)
+    for node in nodes:
+        length = words(node.text) if counter is words else len(counter.encode(node.text).ids)
+        assert length <= limit
+
+
+@settings(max_examples=100, deadline=None)
+@given(TEXTS, st.integers(1, 12))
+def test_nothing_but_heading_lines_is_left_out(text: str, limit: int) -> None:
+    document = Document(text)
+    nodes = split(document, words, limit)
+    end = 0
+    for start, following in [*((n.start, n.end) for n in nodes), (len(text), len(text))]:
+        for line in text[end:start].splitlines():
+            assert not line.strip() or re.match(r"#{1,6}[ \t]", line), repr(line)
+        end = following
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(TEXTS, min_size=1, max_size=5), st.integers(1, 12))
+def test_pages_keep_all_their_text_and_no_passage_spans_two(pages: list[str], limit: int) -> None:
+    starts, text = [], ""
+    for page in pages:
+        starts.append(len(text))
+        text += page + "\n\n"
+    document = Document(text, page_starts=tuple(starts))
+    nodes = split(document, words, limit)
+    check(document, nodes)
+    for node in nodes:
+        assert document.page_at(node.end - 1) == node.page
+        assert node.headings == ()
+    for number, page in enumerate(pages, 1):
+        found = "".join(node.text for node in nodes if node.page == number)
+        assert squeezed(found) == squeezed(page)
+
+
+def test_headings_are_the_path_to_the_passage() -> None:
+    text = """intro
+
+# A
+in A
+## B ##
+in B
+### C
+in C
+## D
+in D
+# E
+in E
+"""
+    nodes = split(Document(text), words)
+    assert [(node.text, node.headings) for node in nodes] == [
+        ("intro", ()),
+        ("in A", ("A",)),
+        ("in B", ("A", "B")),
+        ("in C", ("A", "B", "C")),
+        ("in D", ("A", "D")),
+        ("in E", ("E",)),
+    ]
+
+
+def test_a_level_that_was_skipped_is_not_invented() -> None:
+    nodes = split(Document("# A\n### C\nx\n## B\ny"), words)
+    assert [node.headings for node in nodes] == [("A", "C"), ("A", "B")]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "```\n# no heading\n```",
+        "```py\n# no heading\n```",
+        "~~~\n# no heading\n~~~",
+        "````md\n```\n# no heading\n```\n````",
+        "~~~\n```\n# no heading\n~~~",
+        "```\n```py\n# no heading\n```",
+    ],
+)
+def test_a_comment_in_a_code_block_is_no_heading(code: str) -> None:
+    nodes = split(Document(f"# A\n{code}\n# B\nafter"), words)
+    assert [node.headings for node in nodes] == [("A",), ("B",)]
+    assert nodes[0].text == code
+
+
+def test_code_within_a_line_opens_no_block() -> None:
+    nodes = split(Document("# A\n```x``` is code\n# B\nafter"), words)
+    assert [node.headings for node in nodes] == [("A",), ("B",)]
+
+
+def test_a_block_that_is_never_closed_reaches_to_the_end() -> None:
+    (node,) = split(Document("# A\n```\n# x\n# y"), words)
+    assert (node.text, node.headings) == ("```\n# x\n# y", ("A",))
+
+
+def test_windows_line_ends() -> None:
+    nodes = split(Document("# A\r\nx\r\n## B ##\r\ny\r\n"), words)
+    assert [(node.text, node.headings) for node in nodes] == [("x", ("A",)), ("y", ("A", "B"))]
+
+
+def test_a_hash_on_a_page_is_text() -> None:
+    document = Document("# 1 in the charts\n\n# 2 too", page_starts=(0, 19))
+    nodes = split(document, words)
+    assert [(node.text, node.page) for node in nodes] == [("# 1 in the charts", 1), ("# 2 too", 2)]
+
+
+def test_paragraphs_go_together_as_long_as_they_fit() -> None:
+    one, two, three = "a " * 40 + "a.", "b " * 40 + "b.", "c " * 100 + "c."
+    nodes = split(Document(f"{one}\n\n{two}\n\n{three}"), words, 100)
+    assert [node.text[0] for node in nodes] == ["a", "c", "c"]
+    assert nodes[0].text == f"{one}\n\n{two}"
+
+
+def test_long_text_is_cut_between_sentences() -> None:
+    text = " ".join(f"Sentence number {n} has exactly seven words." for n in range(60))
+    nodes = split(Document(text), words)
+    assert len(nodes) > 2
+    assert all(node.text.endswith("words.") for node in nodes)
+    assert all(PASSAGE_TOKENS / 2 < words(node.text) <= PASSAGE_TOKENS for node in nodes[:-1])
+
+
+def test_an_empty_document_has_no_passages() -> None:
+    assert split(Document(""), words) == []
+    assert split(Document("  \n\n "), words) == []
+    assert split(Document("", page_starts=(0, 0)), words) == []
+
+
+@pytest.mark.parametrize("text", ["# Only a heading", "text\n# A\n## Last words\n"])
+def test_a_heading_with_nothing_below_it_can_still_be_found(text: str) -> None:
+    document = Document(text)
+    nodes = split(document, words)
+    check(document, nodes)
+    assert "# " + text.split("# ")[-1].strip() in nodes[-1].text

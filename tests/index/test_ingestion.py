@@ -1,0 +1,147 @@
+"""A document's way in: what is told on it, and that it is in wholly or not at all."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from rag.index.embedding import HashEmbedding, Vector
+from rag.index.ingestion import EMBED_STEP, Ingested, Progress, Rejected, ingest, ingest_file
+from rag.index.store import ChromaStore
+from rag.types import Document
+
+LONG = "".join(f"## Part {n}\n\nParagraph {n} tells of river{n}.\n\n" for n in range(70))
+"""A document of 70 passages."""
+
+
+def take_in(
+    path: Path, store: ChromaStore, name: str = "", max_bytes: int = 10**6
+) -> Iterator[Progress | Ingested | Rejected]:
+    return ingest_file(
+        path, name or path.name, store, HashEmbedding(), max_bytes=max_bytes, read_timeout=60
+    )
+
+
+@pytest.fixture
+def note(tmp_path: Path) -> Path:
+    path = tmp_path / "note.md"
+    path.write_text("# Rivers\n\nThe Rhine flows north.\n")
+    return path
+
+
+def test_a_file_goes_in_step_by_step(note: Path, store: ChromaStore) -> None:
+    events = list(take_in(note, store))
+    assert events[:-1] == [
+        Progress("note.md", "reading"),
+        Progress("note.md", "splitting"),
+        Progress("note.md", "embedding", 0, 1),
+        Progress("note.md", "storing", 1, 1),
+    ]
+    (record,) = store.documents()
+    assert events[-1] == Ingested("note.md", record.id_, 0, 1)
+    (vector,) = HashEmbedding().embed(["rivers the rhine flows north"])
+    (hit,) = store.query(vector, 3)
+    assert (hit.node.text, hit.node.headings) == ("The Rhine flows north.", ("Rivers",))
+    assert hit.score == pytest.approx(1)  # the headings are embedded with the text
+
+
+def test_the_progress_of_a_long_document_is_told(store: ChromaStore) -> None:
+    events = list(ingest(Document(LONG, {"file_name": "l.md"}), store, HashEmbedding()))
+    told = [(e.done, e.total) for e in events if isinstance(e, Progress) and e.step == "embedding"]
+    assert told == [(0, 70), (EMBED_STEP, 70), (2 * EMBED_STEP, 70)]
+    assert isinstance(events[-1], Ingested)
+    assert events[-1].passages == 70
+    (vector,) = HashEmbedding().embed(["part 64 paragraph 64 tells of river64"])
+    assert store.query(vector, 1)[0].node.ordinal == 64
+
+
+def test_the_same_content_is_known_under_its_first_name(
+    note: Path, store: ChromaStore, tmp_path: Path
+) -> None:
+    first = list(take_in(note, store))[-1]
+    copy = tmp_path / "copy.md"
+    copy.write_bytes(note.read_bytes())
+    events = list(take_in(copy, store))
+    assert isinstance(first, Ingested)
+    assert events == [
+        Progress("copy.md", "reading"),
+        Ingested("copy.md", first.document_id, 0, 1, "note.md"),
+    ]
+    assert [record.name for record in store.documents()] == ["note.md"]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("a.exe", b"MZ", "this type cannot be read"),
+        ("a.md", b"", "the file is empty."),
+        ("a.pdf", b"no pdf", "its content is no PDF"),
+        ("a.md", b"x" * 2_500_000, "it has 2.5 MB; at most 1 MB are taken"),
+    ],
+)
+def test_what_cannot_go_in_is_rejected_with_the_reason(
+    tmp_path: Path, store: ChromaStore, name: str, data: bytes, reason: str
+) -> None:
+    (tmp_path / "stored").write_bytes(data)
+    *_, last = take_in(tmp_path / "stored", store, name)
+    assert isinstance(last, Rejected)
+    assert last.file_name == name
+    assert reason in last.reason
+    assert name not in last.reason
+    assert store.documents() == []
+
+
+def test_a_file_that_is_gone_is_rejected_too(tmp_path: Path, store: ChromaStore) -> None:
+    *_, last = take_in(tmp_path / "gone.md", store)
+    assert isinstance(last, Rejected)
+    assert "cannot be opened" in last.reason
+
+
+def test_a_file_exactly_at_the_limit_goes_in(note: Path, store: ChromaStore) -> None:
+    *_, last = take_in(note, store, max_bytes=note.stat().st_size)
+    assert isinstance(last, Ingested)
+
+
+def test_one_bad_file_leaves_the_others_alone(
+    note: Path, store: ChromaStore, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.pdf").write_bytes(b"bad")
+    last = [list(take_in(path, store))[-1] for path in (tmp_path / "bad.pdf", note)]
+    assert [type(event) for event in last] == [Rejected, Ingested]
+
+
+@pytest.mark.parametrize("stop_at", range(6))
+def test_whoever_stops_leaves_nothing_behind(store: ChromaStore, stop_at: int) -> None:
+    # splitting, embedding 0, 32, 64, storing: then it is in.
+    document = Document(LONG, {"file_name": "l.md"})
+    with closing(ingest(document, store, HashEmbedding())) as events:
+        last = [next(events) for _ in range(stop_at + 1)][-1]
+    if isinstance(last, Ingested):
+        assert [record.passages for record in store.documents()] == [70]
+    else:
+        assert store.documents() == []
+        assert store.query([1.0] * HashEmbedding.dimensions, 1) == []
+    assert isinstance(last, Ingested) == (stop_at == 5)
+    assert isinstance(list(ingest(document, store, HashEmbedding()))[-1], Ingested)
+    assert [record.passages for record in store.documents()] == [70]
+
+
+class FailingEmbedding(HashEmbedding):
+    """Breaks down in the second batch."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def embed(self, texts: Sequence[str]) -> list[Vector]:
+        self.calls += 1
+        if self.calls == 2:
+            raise RuntimeError("out of memory")
+        return super().embed(texts)
+
+
+def test_a_failure_while_embedding_is_raised_and_leaves_nothing(store: ChromaStore) -> None:
+    with pytest.raises(RuntimeError, match="out of memory"):
+        list(ingest(Document(LONG), store, FailingEmbedding()))
+    assert store.documents() == []
+    assert store.query([1.0] * HashEmbedding.dimensions, 1) == []

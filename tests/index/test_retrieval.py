@@ -1,0 +1,71 @@
+"""A question finds its passages, over one index or several."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from rag.index.embedding import HashEmbedding
+from rag.index.ingestion import ingest
+from rag.index.retrieval import VectorIndexRetriever
+from rag.index.store import ChromaStore
+from rag.types import Document
+
+
+@pytest.fixture
+def other(hash_embedding: HashEmbedding) -> Iterator[ChromaStore]:
+    store = ChromaStore(None, hash_embedding.name)
+    yield store
+    store.close()
+
+
+def fill(store: ChromaStore, **documents: str) -> None:
+    for name, text in documents.items():
+        list(ingest(Document(text, {"file_name": name}), store, HashEmbedding()))
+
+
+def names(retriever: VectorIndexRetriever, query: str) -> list[str]:
+    return [hit.node.file_name for hit in retriever.retrieve(query)]
+
+
+def test_the_best_come_first_and_no_more_than_asked(
+    store: ChromaStore, hash_embedding: HashEmbedding
+) -> None:
+    fill(
+        store,
+        rhine="the rhine flows north",
+        elbe="the elbe flows past hamburg",
+        cat="cats sleep",
+        cake="bake it slowly",
+    )
+    retriever = VectorIndexRetriever([store], hash_embedding, 2)
+    assert names(retriever, "where does the rhine flow north") == ["rhine", "elbe"]
+    scores = [hit.score for hit in retriever.retrieve("rhine")]
+    assert scores == sorted(scores, reverse=True)
+    assert names(VectorIndexRetriever([store], hash_embedding, 1), "cats") == ["cat"]
+    assert len(names(VectorIndexRetriever([store], hash_embedding, 9), "cats")) == 4
+
+
+def test_several_indexes_are_ranked_as_one(
+    store: ChromaStore, other: ChromaStore, hash_embedding: HashEmbedding
+) -> None:
+    fill(store, mine="the rhine flows north", cat="cats sleep")
+    fill(other, sample="the rhine", far="bake it slowly")
+    retriever = VectorIndexRetriever([store, other], hash_embedding, 2)
+    assert names(retriever, "the rhine") == ["sample", "mine"]
+    assert names(retriever, "the rhine flows north") == ["mine", "sample"]
+
+
+def test_where_nothing_is_nothing_is_found(
+    store: ChromaStore, other: ChromaStore, hash_embedding: HashEmbedding
+) -> None:
+    assert VectorIndexRetriever([], hash_embedding).retrieve("x") == []
+    assert VectorIndexRetriever([store], hash_embedding).retrieve("x") == []
+    fill(other, cat="cats sleep")
+    assert names(VectorIndexRetriever([store, other], hash_embedding), "cats") == ["cat"]
+
+
+def test_a_question_without_words_is_no_error(
+    store: ChromaStore, hash_embedding: HashEmbedding
+) -> None:
+    fill(store, cat="cats sleep")
+    assert len(VectorIndexRetriever([store], hash_embedding).retrieve("?!")) == 1

@@ -1,0 +1,392 @@
+"""`OpenAI` against a real HTTP server that behaves well and badly."""
+
+import json
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from rag.errors import ConfigurationError, ContextWindowError, ProviderError
+from rag.llms.openai import OpenAI, list_models
+from rag.types import ChatMessage, Completion, Usage
+
+KEY = "sk-a-very-secret-key"
+ASKED = [ChatMessage("user", "Why is the sky blue?")]
+GUARD = 20
+USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+
+Behaviour = Callable[[Any], None]
+
+
+def chunk(text: str | None = None, finish: str | None = None, **fields: Any) -> bytes:
+    """One event of the stream, as OpenAI's servers send it."""
+    event = {
+        "id": "1",
+        "object": "chat.completion.chunk",
+        "created": 0,
+        "model": "m",
+        "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": finish}],
+        **fields,
+    }
+    return b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\n\n"
+
+
+DONE = b"data: [DONE]\n\n"
+
+
+def streams(*events: bytes, then: str = "end") -> Behaviour:
+    """Send `events`, then "end" the answer, "cut" the connection, or "stall"."""
+
+    def behave(request: Any) -> None:
+        request.begin()
+        for event in events:
+            request.send(event)
+        getattr(request, then)()
+
+    return behave
+
+
+def replies(status: int, body: str = "{}", **headers: str) -> Behaviour:
+    return lambda request: request.reply(status, body, **headers)
+
+
+NORMAL = streams(
+    chunk(""),
+    chunk("The"),
+    chunk(" sky"),
+    chunk(None, "stop"),
+    chunk(choices=[], usage=USAGE),
+    DONE,
+)
+
+
+def model(server: Any, **options: Any) -> OpenAI:
+    return OpenAI("m", server.url, KEY, **{"max_retries": 0, **options})
+
+
+def read(llm: OpenAI, max_tokens: int = 50) -> tuple[list[str], Completion]:
+    """The pieces that have text, and how it ended."""
+    pieces = []
+    stream = llm.stream(ASKED, max_tokens=max_tokens)
+    while True:
+        try:
+            piece = next(stream)
+        except StopIteration as end:
+            return pieces, end.value
+        if piece:
+            pieces.append(piece)
+
+
+def fails(llm: OpenAI, error: type[Exception] = ProviderError) -> tuple[list[str], str]:
+    """The pieces that came before the error, and what it says."""
+    pieces: list[str] = []
+    with pytest.raises(error) as caught:
+        for piece in llm.stream(ASKED, max_tokens=50):
+            if piece:
+                pieces.append(piece)
+    assert type(caught.value) is error
+    return pieces, str(caught.value)
+
+
+def wait_for(condition: Callable[[], bool]) -> bool:
+    until = time.monotonic() + GUARD
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.01)
+    return condition()
+
+
+def test_text_finish_reason_and_usage(server: Any) -> None:
+    server.behaviours.append(NORMAL)
+    pieces, completion = read(model(server))
+    assert pieces == ["The", " sky"]
+    assert completion == Completion("stop", Usage(7, 3))
+
+
+def test_the_first_item_is_empty_and_comes_before_the_server_answers(server: Any) -> None:
+    server.behaviours.append(lambda request: request.stall())
+    with closing(model(server).stream(ASKED, max_tokens=5)) as stream:
+        assert [next(stream), next(stream)] == ["", ""]
+
+
+def test_what_is_sent(server: Any) -> None:
+    server.behaviours.append(NORMAL)
+    read(model(server), max_tokens=42)
+    (body,) = server.received
+    assert body["messages"] == [{"role": "user", "content": "Why is the sky blue?"}]
+    assert body["stream"] is True
+    assert body["max_tokens"] == 42
+    assert "max_completion_tokens" not in body
+
+
+def test_openais_own_server_knows_the_limit_by_its_newer_name(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)  # stands in for OpenAI's own
+    server.behaviours.append(NORMAL)
+    read(OpenAI("m", api_key=KEY), max_tokens=42)
+    (body,) = server.received
+    assert body["max_completion_tokens"] == 42
+    assert "max_tokens" not in body
+
+
+def test_the_length_limit(server: Any) -> None:
+    server.behaviours.append(streams(chunk("The"), chunk(None, "length"), DONE))
+    assert read(model(server)) == (["The"], Completion("length"))
+
+
+def test_one_byte_at_a_time(server: Any) -> None:
+    body = chunk("Ü🙂") + chunk("漢字") + chunk(None, "stop") + DONE
+    server.behaviours.append(streams(*(bytes([byte]) for byte in body)))
+    assert read(model(server)) == (["Ü🙂", "漢字"], Completion("stop"))
+
+
+def test_events_without_choices_are_no_text(server: Any) -> None:
+    server.behaviours.append(
+        streams(chunk(choices=[]), chunk("The"), chunk(choices=[]), chunk(None, "stop"), DONE)
+    )
+    assert read(model(server)) == (["The"], Completion("stop"))
+
+
+def test_an_empty_answer_is_no_error(server: Any) -> None:
+    server.behaviours.append(streams(chunk(None, "stop"), DONE))
+    assert read(model(server)) == ([], Completion("stop"))
+
+
+@pytest.mark.parametrize("then", ["end", "cut"])
+def test_an_answer_that_breaks_off_is_truncated(server: Any, then: str) -> None:
+    server.behaviours.append(streams(chunk("The"), chunk(" sky"), then=then))
+    assert read(model(server, max_retries=2)) == (["The", " sky"], Completion("truncated"))
+    assert len(server.received) == 1  # a stream that has begun is never begun again
+
+
+def test_an_answer_cut_after_its_end_is_whole(server: Any) -> None:
+    server.behaviours.append(streams(chunk("The"), chunk(None, "stop"), then="cut"))
+    assert read(model(server)) == (["The"], Completion("stop"))
+
+
+def test_a_connection_cut_before_any_text_is_an_error(server: Any) -> None:
+    server.behaviours.append(streams(chunk(""), then="cut"))
+    pieces, said = fails(model(server))
+    assert pieces == []
+    assert "OPENAI_BASE_URL" in said
+
+
+def test_a_server_that_falls_silent(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rag.llms.openai.TIMEOUT", httpx2.Timeout(0.3))
+    server.behaviours.append(streams(chunk("The"), chunk(" sky"), then="stall"))
+    pieces, said = fails(model(server))
+    assert pieces == ["The", " sky"]
+    assert "does not answer in time" in said
+    assert "Try again" in said
+
+
+def test_a_server_that_never_answers(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rag.llms.openai.TIMEOUT", httpx2.Timeout(0.3))
+    server.behaviours.append(lambda request: request.stall())
+    pieces, said = fails(model(server))
+    assert pieces == []
+    assert "does not answer in time" in said
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        (401, "Check OPENAI_API_KEY"),
+        (403, "Check OPENAI_API_KEY"),
+        (404, "does not know m. Choose another model"),
+        (429, "Wait a little"),
+        (500, "status 500. Try again later"),
+        (503, "status 503. Try again later"),
+    ],
+)
+def test_refusals_say_what_to_do(
+    server: Any, status: int, says: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = json.dumps({"error": {"message": f"Incorrect API key provided: {KEY}", "code": "x"}})
+    server.behaviours.append(replies(status, body))
+    with caplog.at_level(logging.DEBUG):
+        pieces, said = fails(model(server))
+    assert pieces == []
+    assert says in said
+    assert KEY not in said
+    assert caplog.records  # something was logged, and the key is not in it
+    assert not any(KEY in record.getMessage() for record in caplog.records)
+
+
+def test_a_prompt_that_does_not_fit_the_servers_window(server: Any) -> None:
+    body = {"error": {"message": "This model's maximum context length is 4096 tokens."}}
+    server.behaviours.append(replies(400, json.dumps(body)))
+    _, said = fails(model(server), ContextWindowError)
+    assert "Ask a shorter question" in said
+
+
+def test_an_error_in_the_middle_of_the_stream(server: Any) -> None:
+    event = b'data: {"error": {"message": "CUDA out of memory", "code": 500}}\n\n'
+    server.behaviours.append(streams(chunk("The"), event, DONE))
+    pieces, said = fails(model(server))
+    assert pieces == ["The"]
+    assert "Try again" in said
+
+
+def test_what_is_no_json(server: Any) -> None:
+    server.behaviours.append(streams(chunk("The"), b"data: {oh no\n\n", DONE))
+    pieces, said = fails(model(server))
+    assert pieces == ["The"]
+    assert "cannot be read" in said
+    assert "OPENAI_BASE_URL" in said
+
+
+def test_a_server_that_is_not_there() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    pieces, said = fails(OpenAI("m", f"http://127.0.0.1:{port}/v1", KEY, max_retries=0))
+    assert pieces == []
+    assert "cannot be reached" in said
+    assert "OPENAI_BASE_URL" in said
+
+
+def test_a_start_that_fails_is_tried_again(server: Any) -> None:
+    server.behaviours += [replies(429, Retry_After="0.05"), replies(500), NORMAL]
+    pieces, completion = read(model(server, max_retries=2))
+    assert pieces == ["The", " sky"]
+    assert completion.finish_reason == "stop"
+    assert len(server.received) == 3
+
+
+def test_a_start_that_fails_again_and_again_is_given_up(server: Any) -> None:
+    server.behaviours += [replies(500, Retry_After="0.05")] * 4
+    fails(model(server, max_retries=2))
+    assert len(server.received) == 3
+
+
+@pytest.mark.parametrize("pieces", [0, 2])
+def test_stopping_closes_the_connection_of_a_silent_server(server: Any, pieces: int) -> None:
+    server.behaviours.append(streams(*[chunk("x")] * pieces, then="stall"))
+    stream = model(server).stream(ASKED, max_tokens=50)
+    seen = [next(stream)]
+    while seen.count("x") < pieces or len(seen) < 3:
+        seen.append(next(stream))
+    assert not server.gone.is_set()
+    stream.close()
+    assert server.gone.wait(GUARD)
+
+
+def test_stopping_before_the_server_has_answered_closes_the_connection(server: Any) -> None:
+    server.behaviours.append(lambda request: request.stall())
+    stream = model(server).stream(ASKED, max_tokens=50)
+    next(stream)
+    assert wait_for(lambda: len(server.received) == 1)
+    stream.close()
+    assert server.gone.wait(GUARD)
+
+
+def test_stopped_streams_leave_nothing_behind(server: Any) -> None:
+    llm = model(server)
+
+    def stopped() -> None:
+        server.gone.clear()
+        server.behaviours.append(streams(chunk("x"), then="stall"))
+        with closing(llm.stream(ASKED, max_tokens=50)) as stream:
+            assert next(text for text in stream if text) == "x"
+        assert server.gone.wait(GUARD)
+
+    stopped()
+    threads, sockets = threading.active_count(), _sockets()
+    for _ in range(30):
+        stopped()
+    # The server's own end of the last connection may still be closing.
+    assert wait_for(lambda: threading.active_count() <= threads + 1)
+    assert wait_for(lambda: _sockets() <= sockets + 1)
+
+
+def _sockets() -> int:
+    count = 0
+    for file in Path("/proc/self/fd").iterdir():
+        try:
+            count += os.readlink(file).startswith("socket:")
+        except FileNotFoundError:
+            pass
+    return count
+
+
+def test_two_streams_do_not_mix(server: Any) -> None:
+    both = threading.Barrier(2, timeout=GUARD)
+
+    def says(word: str) -> Behaviour:
+        def behave(request: Any) -> None:
+            request.begin()
+            for _ in range(20):
+                both.wait()  # turn by turn
+                request.send(chunk(word))
+            request.send(chunk(None, "stop") + DONE)
+            request.end()
+
+        return behave
+
+    server.behaviours += [says("a"), says("b")]
+    llm = model(server)
+    results: list[tuple[list[str], Completion]] = []
+    readers = [threading.Thread(target=lambda: results.append(read(llm))) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join(GUARD)
+    assert sorted("".join(pieces) for pieces, _ in results) == ["a" * 20, "b" * 20]
+
+
+def test_openais_own_server_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(ConfigurationError, match="OPENAI_API_KEY") as caught:
+        OpenAI("gpt-x")
+    assert "without either, the local model answers" in str(caught.value)
+
+
+def test_another_server_needs_none(server: Any) -> None:
+    server.behaviours.append(NORMAL)
+    pieces, _ = read(OpenAI("m", server.url))
+    assert pieces == ["The", " sky"]
+
+
+def test_counted_tokens_are_rather_too_many() -> None:
+    llm = OpenAI("m", "http://127.0.0.1:9/v1")
+    assert llm.count_tokens("four words of English") >= 4
+    assert llm.count_tokens("漢字漢字") >= 4
+    assert llm.count_tokens("") > 0
+
+
+def models(*names: str) -> Behaviour:
+    listed = [{"id": name, "object": "model", "created": 0, "owned_by": "x"} for name in names]
+    return replies(200, json.dumps({"object": "list", "data": listed}))
+
+
+def test_the_models_of_a_server(server: Any) -> None:
+    server.behaviours.append(models("zephyr", "my-embedding", "alpha"))
+    assert list_models(server.url, None) == ["alpha", "my-embedding", "zephyr"]
+
+
+def test_of_openais_models_those_that_chat(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    server.behaviours.append(models("text-embedding-3", "gpt-x", "whisper-1", "tts-1"))
+    assert list_models(None, KEY) == ["gpt-x"]
+
+
+@pytest.mark.parametrize("behaviour", [replies(500), replies(404), replies(200, "<html>")])
+def test_a_server_without_a_list(server: Any, behaviour: Behaviour) -> None:
+    server.behaviours.append(behaviour)
+    with pytest.raises(ProviderError):
+        list_models(server.url, KEY)
+
+
+def test_the_list_of_openai_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(ConfigurationError, match="OPENAI_API_KEY"):
+        list_models(None, None)

@@ -1,0 +1,94 @@
+"""The rules that keep the layers apart, read from the source itself."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LAYERS = (
+    *("errors", "config", "types", "weights", "preparation"),
+    *("documents", "index", "llms", "answering", "ui"),
+)
+"""Each may import only from those before it, and from itself."""
+TORCH = {
+    "rag/weights.py",
+    "rag/index/embedding_huggingface.py",
+    "rag/llms/huggingface.py",
+}
+FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "rag").rglob("*.py"))
+
+
+def imports(file: str) -> Iterator[tuple[str, bool]]:
+    """The full name of everything `file` imports, and whether the module's own body does."""
+    package = file.removesuffix(".py").split("/")[:-1]
+
+    def walk(node: ast.AST, inside: bool) -> Iterator[tuple[str, bool]]:
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, not inside) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) + 1 - node.level] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            yield from ((f"{module}.{alias.name}", not inside) for alias in node.names)
+        inside = inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for child in ast.iter_child_nodes(node):
+            yield from walk(child, inside)
+
+    yield from walk(ast.parse((ROOT / file).read_text("utf-8")), inside=False)
+
+
+def users_of(*libraries: str) -> set[str]:
+    return {file for file in FILES for name, _ in imports(file) if name.split(".")[0] in libraries}
+
+
+def test_every_module_has_its_layer() -> None:
+    tops = {Path(file).parts[1].removesuffix(".py") for file in FILES} - {"__init__"}
+    assert tops == set(LAYERS)
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file != "rag/__init__.py"])
+def test_a_layer_imports_only_from_those_before_it(file: str) -> None:
+    layer = Path(file).parts[1].removesuffix(".py")
+    allowed = LAYERS[: LAYERS.index(layer) + 1]
+    ours = [name.split(".") for name, _ in imports(file) if name.split(".")[0] == "rag"]
+    assert [name for name in ours if name[1] not in allowed] == []
+
+
+def test_only_the_interface_knows_gradio() -> None:
+    users = users_of("gradio", "gradio_client")
+    assert users
+    assert all(file.startswith("rag/ui/") for file in users)
+
+
+def test_only_the_store_knows_chroma() -> None:
+    assert users_of("chromadb") == {"rag/index/store.py"}
+
+
+def test_torch_is_named_in_three_modules_and_loaded_only_when_needed() -> None:
+    assert users_of("torch", "transformers") <= TORCH
+    at_import = [
+        file
+        for file in TORCH
+        for name, at_module_level in imports(file)
+        if at_module_level and name.split(".")[0] in ("torch", "transformers")
+    ]
+    assert at_import == []
+
+
+def test_nothing_imports_the_app() -> None:
+    assert users_of("app") == set()
+
+
+def test_the_package_itself_loads_nothing() -> None:
+    assert [name for name, at_module_level in imports("rag/__init__.py") if at_module_level] == []
+
+
+def test_the_page_is_there_before_torch_is() -> None:
+    code = "import sys, rag.ui.page; print(*{'torch', 'transformers'} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr

@@ -1,0 +1,50 @@
+"""Identity, places and labels of the values that travel along both ways."""
+
+import pytest
+
+from rag.types import Document, Node
+
+
+def test_a_document_is_known_by_its_text() -> None:
+    one, same, other = Document("a", {"file_name": "x"}), Document("a"), Document("b")
+    assert one.id_ == same.id_ != other.id_
+    assert Document("a", id_="given").id_ == "given"
+
+
+def test_a_document_without_a_file_is_named_by_its_identity() -> None:
+    assert Document("a", {"file_name": "x.md"}).name == "x.md"
+    assert Document("a", id_="0123456789").name == "01234567"
+
+
+@pytest.mark.parametrize(("offset", "page"), [(0, 1), (9, 1), (10, 2), (11, 2), (12, 3), (1000, 3)])
+def test_the_page_of_an_offset(offset: int, page: int) -> None:
+    assert Document("text", page_starts=(0, 10, 12)).page_at(offset) == page
+
+
+def test_without_pages_there_is_no_page() -> None:
+    assert Document("text").page_at(0) is None
+
+
+def test_a_node_knows_its_end_and_identity() -> None:
+    node = Node("abc", "doc", 4, 10)
+    assert (node.id_, node.end) == ("doc:4", 13)
+
+
+@pytest.mark.parametrize(
+    ("page", "headings", "label"),
+    [
+        (None, (), "f.md"),
+        (3, (), "f.md, page 3"),
+        (None, ("A", "B"), "f.md, A › B"),
+        (3, ("A",), "f.md, page 3"),
+    ],
+)
+def test_a_label_says_where_a_passage_stands(
+    page: int | None, headings: tuple[str, ...], label: str
+) -> None:
+    assert Node("t", "d", 0, 0, "f.md", page, headings).label == label
+
+
+def test_a_passage_is_embedded_below_its_headings() -> None:
+    assert Node("text", "d", 0, 0, headings=("A", "B")).embedded_text == "A\nB\ntext"
+    assert Node("text", "d", 0, 0).embedded_text == "text"

@@ -1,0 +1,84 @@
+"""The parts behind the page with a scripted model, and what the handlers are called with."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import gradio as gr
+import pytest
+from starlette.requests import Request
+
+from rag.config import Config
+from rag.index.embedding import HashEmbedding
+from rag.llms.scripted import ScriptedLLM
+from rag.ui import backend as module
+from rag.ui.backend import Backend
+from rag.ui.identity import COOKIE
+
+MODEL = "scripted"
+
+
+@pytest.fixture
+def llm() -> ScriptedLLM:
+    return ScriptedLLM("The answer is in the passage.")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return Config(model=MODEL, embed_model="hash", data_dir=tmp_path / "data")
+
+
+@pytest.fixture
+def samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One sample document instead of those that ship."""
+    folder = tmp_path / "shipped"
+    folder.mkdir()
+    (folder / "sample.txt").write_text("The sample speaks of walnuts.")
+    monkeypatch.setattr(module, "SAMPLES", folder)
+    return folder
+
+
+@pytest.fixture
+def unstarted(config: Config, samples: Path, llm: ScriptedLLM) -> Iterator[Backend]:
+    """A backend that prepares nothing yet but its model."""
+    backend = Backend(config, embedding=HashEmbedding())
+    backend.catalog.put(MODEL, llm)
+    yield backend
+    backend.close()
+    if backend.samples.ready:
+        backend.samples.result().close()
+
+
+@pytest.fixture
+def backend(unstarted: Backend) -> Backend:
+    """A backend that is ready."""
+    unstarted.start()
+    for part in unstarted.waiting_for(MODEL):
+        part.result()
+    return unstarted
+
+
+def asks(number: int = 1, username: str | None = None) -> gr.Request:
+    """A request of one of several browsers, as Gradio hands it to a handler."""
+    cookie = f"{COOKIE}={number:043d}"
+    scope = {"type": "http", "headers": [(b"cookie", cookie.encode())], "path": "/"}
+    return gr.Request(Request(scope), username=username, session_hash="tab")
+
+
+@pytest.fixture
+def request_of() -> Callable[..., gr.Request]:
+    return asks
+
+
+@pytest.fixture
+def upload(tmp_path: Path) -> Callable[[str, str | bytes], str]:
+    """Puts a file where Gradio would put it: in a folder of its own."""
+    folder = tmp_path / "uploads"
+
+    def put(name: str, content: str | bytes) -> str:
+        own = folder / str(len(list(folder.glob("*")))) if folder.exists() else folder / "0"
+        own.mkdir(parents=True)
+        file = own / name
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+        return str(file)
+
+    return put
