@@ -79,13 +79,16 @@ def _page_text(textpage: Any) -> str:
 
     A PDF has lines, not paragraphs; the splitter needs to know where one ends.
     """
+    # pdfium separates lines by \r\n, and marks a hyphen at a line's end by U+FFFE.
+    text = textpage.get_text_range().replace("\ufffe", "-")
+    if textpage.count_chars() != len(text):
+        return str(text)  # its characters cannot be told apart by their places in the text
     lines, bottoms = [], []
     position = 0
-    # pdfium separates lines by \r\n, and marks a hyphen at a line's end by U+FFFE.
-    for line in textpage.get_text_range().split("\r\n"):
+    for line in text.split("\r\n"):
         if line.strip():
             _, bottom, _, _ = textpage.get_charbox(position + len(line) - len(line.lstrip()))
-            lines.append(line.replace("\ufffe", "-"))
+            lines.append(line)
             bottoms.append(bottom)
         position += len(line) + 2
     gaps = [upper - lower for upper, lower in pairwise(bottoms)]

@@ -82,16 +82,6 @@ class ChromaStore:
 
     def add(self, document: Document, nodes: Sequence[Node], vectors: Sequence[Vector]) -> None:
         """Put in a document with its passages; `vectors` belong to `nodes` one by one."""
-        for begin in range(0, len(nodes), BATCH):
-            batch = nodes[begin : begin + BATCH]
-            # Chroma takes lists and no other sequence.
-            numbers = [list(vector) for vector in vectors[begin : begin + BATCH]]
-            self._passages.add(
-                ids=[node.id_ for node in batch],
-                embeddings=cast(Any, numbers),
-                documents=[node.text for node in batch],
-                metadatas=[_to_metadata(node) for node in batch],
-            )
         record = StoredDocument(
             document.id_,
             document.name,
@@ -101,14 +91,28 @@ class ChromaStore:
             time.time(),
         )
         fields = asdict(record)
-        self._documents.add(
-            ids=[fields.pop("id_")], embeddings=cast(Any, [_NO_VECTOR]), metadatas=[fields]
-        )
+        try:
+            for begin in range(0, len(nodes), BATCH):
+                batch = nodes[begin : begin + BATCH]
+                # Chroma takes lists and no other sequence.
+                numbers = [list(vector) for vector in vectors[begin : begin + BATCH]]
+                self._passages.add(
+                    ids=[node.id_ for node in batch],
+                    embeddings=cast(Any, numbers),
+                    documents=[node.text for node in batch],
+                    metadatas=[_to_metadata(node) for node in batch],
+                )
+            self._documents.add(
+                ids=[fields.pop("id_")], embeddings=cast(Any, [_NO_VECTOR]), metadatas=[fields]
+            )
+        except Exception:
+            self._remove_passages(document.id_)  # or they would be found
+            raise
 
     def delete(self, document_id: str) -> None:
         """Take out a document and its passages; nothing happens when it is not there."""
         self._documents.delete(ids=[document_id])
-        self._passages.delete(where={"document_id": document_id})
+        self._remove_passages(document_id)
 
     def documents(self) -> list[StoredDocument]:
         """The records of all documents, the newest first."""
@@ -139,6 +143,9 @@ class ChromaStore:
     def close(self) -> None:
         """Give back the files and threads; the index must not be used afterwards."""
         self._client.close()
+
+    def _remove_passages(self, document_id: str) -> None:
+        self._passages.delete(where={"document_id": document_id})
 
     def _remove_orphans(self) -> None:
         known = self._documents.get(include=[])["ids"]

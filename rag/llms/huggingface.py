@@ -7,6 +7,7 @@ are loaded when the first model is.
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +25,9 @@ AHEAD = 16
 """Pieces of text the worker may be ahead of its reader."""
 SMALL = 1_000_000_000
 """Parameters below which a model is small."""
+LOOP = 24
+"""Tokens which, once written a second time in an answer, end it: a small model that decodes
+greedily goes on repeating itself to the length limit."""
 DEFAULT_WINDOW = 2048
 """Context window in tokens where the model's configuration states none."""
 
@@ -135,18 +139,23 @@ class HuggingFaceLLM:
                 max_new_tokens=max_tokens,
                 do_sample=False,
                 streamer=streamer,
-                stopping_criteria=[lambda ids, *_, **__: self._step(ids, stop)],
+                stopping_criteria=[lambda ids, *_, **__: self._step(ids, stop, streamer)],
             )
         ends = self._model.generation_config.eos_token_id
         ended = streamer.last_id in (ends if isinstance(ends, list) else [ends])
-        finish: FinishReason = "stopped" if stop.is_set() else "stop" if ended else "length"
+        finish: FinishReason = "length"
+        if stop.is_set():
+            finish = "stopped"
+        elif ended or streamer.looping:
+            finish = "stop"
         return Completion(finish, Usage(length, streamer.count))
 
-    def _step(self, ids: Any, stop: threading.Event) -> Any:
+    def _step(self, ids: Any, stop: threading.Event, streamer: "_Streamer") -> Any:
         import torch
 
         self.steps += 1
-        return torch.full((ids.shape[0],), stop.is_set(), dtype=torch.bool, device=ids.device)
+        end = stop.is_set() or streamer.looping
+        return torch.full((ids.shape[0],), end, dtype=torch.bool, device=ids.device)
 
 
 class _Streamer:
@@ -157,6 +166,9 @@ class _Streamer:
         self._decoder = DecodeStream(skip_special_tokens=True)
         self._hand_over = hand_over
         self._prompt_seen = False
+        self._recent: deque[int] = deque(maxlen=LOOP)
+        self._seen: set[tuple[int, ...]] = set()
+        self.looping = False
         self.last_id: int | None = None
         self.count = 0
 
@@ -167,6 +179,11 @@ class _Streamer:
         for id_ in ids.tolist():
             self.count += 1
             self.last_id = id_
+            self._recent.append(id_)
+            run = tuple(self._recent)
+            if len(run) == LOOP:
+                self.looping = self.looping or run in self._seen
+                self._seen.add(run)
             if text := self._decoder.step(self._backend, id_):
                 self._hand_over(text)
 

@@ -17,6 +17,7 @@ from rag.answering.engine import answer
 from rag.answering.events import Finished, Sources, Status, Timings
 from rag.errors import RivuletError
 from rag.llms.catalog import label
+from rag.llms.protocol import LLM
 from rag.types import ChatMessage, NodeWithScore
 from rag.ui import rendering
 from rag.ui.backend import Backend
@@ -62,9 +63,7 @@ class Chat:
         else:
             yield from self._ask(session, question, model, scope)
 
-    def suggested(
-        self, model: str, event: gr.SelectData, request: gr.Request
-    ) -> Iterator[View]:
+    def suggested(self, model: str, event: gr.SelectData, request: gr.Request) -> Iterator[View]:
         """Answer a suggested question that was clicked: the samples hold the answer."""
         yield from self.ask({"text": event.value["text"]}, model, "samples", request)
 
@@ -140,7 +139,7 @@ class Chat:
         turn = Turn(question, label(model))
         try:
             session.turns.append(turn)
-            session.save()
+            _keep(session)
             yield self.view(session, "Searching", box={"value": None, **BUSY_BOX})
             last = 0.0
             with closing(self._run(session, turn, model, scope)) as steps:
@@ -166,7 +165,7 @@ class Chat:
             # Not set when the reader has gone: its tab was closed, or the server ends.
             turn.finish_reason = turn.finish_reason or "stopped"
             if turn in session.turns:
-                session.save()
+                _keep(session)
             session.lock.release()
         yield self.view(session, box=IDLE_BOX)
 
@@ -179,7 +178,7 @@ class Chat:
             yield pending[-1].status, False
             if session.stop.wait(0.2):
                 return
-        llm = self.backend.catalog.prepare(model).result()
+        llm: LLM = waiting[-1].result()
         events = answer(
             turn.question,
             _Searching(self.backend, session, scope),
@@ -223,6 +222,14 @@ class _Searching:
 
     def retrieve(self, query: str) -> list[NodeWithScore]:
         return self.backend.retrieve(self.session, self.scope, query)
+
+
+def _keep(session: Session) -> None:
+    """Save the conversation. An answer is given also where the disk is full."""
+    try:
+        session.save()
+    except OSError:
+        logger.exception("The conversation in %s cannot be saved", session.folder)
 
 
 def _history(turns: Sequence[Turn]) -> list[ChatMessage]:

@@ -41,7 +41,13 @@ def _answer(turn: Turn, status: str) -> Iterable[str]:
         yield f'<span class="facts">{html.escape(" · ".join(facts))}</span>'
 
 
-_CODE = re.compile(r"(^ {0,3}(?:```|~~~).*?(?:^ {0,3}(?:```|~~~)|\Z)|`[^`\n]+`)", re.S | re.M)
+_MARKUP = re.compile(
+    r"(?P<code>"
+    r"^ {0,3}(?P<fence>`{3,}|~{3,})[^`\n]*$.*?(?:^ {0,3}(?P=fence)[`~]*[ \t]*$|\Z)"
+    r"|(?<![\\`])(?P<ticks>`+)(?!`)[^\n]*?(?<!`)(?P=ticks)(?!`)"
+    r")|(?P<tag><(?=[a-zA-Z/!?]))|(?P<picture>!+(?=\[))",
+    re.S | re.M,
+)
 
 
 def as_text(markdown: str) -> str:
@@ -50,11 +56,7 @@ def as_text(markdown: str) -> str:
     Only for the reader's sake: what makes a tag or a picture harmless is that Gradio sanitizes
     the page and the page's policy lets nothing load from elsewhere.
     """
-    parts = _CODE.split(markdown)
-    parts[::2] = [
-        re.sub(r"<(?=[a-zA-Z/!?])", "&lt;", part).replace("![", "[") for part in parts[::2]
-    ]
-    return "".join(parts)
+    return _MARKUP.sub(lambda found: found["code"] or ("&lt;" if found["tag"] else ""), markdown)
 
 
 def _facts(turn: Turn) -> Iterable[str]:

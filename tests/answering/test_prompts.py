@@ -44,7 +44,7 @@ def test_a_passage_stands_below_its_innermost_heading() -> None:
 
 def test_braces_in_a_text_are_text() -> None:
     prompt = build(ScriptedLLM(), "What is {passages}?", [hit("{question} {0} {}")], max_tokens=10)
-    assert "Question: What is {passages}?" in prompt.messages[0].content
+    assert "What is {passages}?" in prompt.messages[0].content
     assert "{question} {0} {}" in prompt.messages[0].content
 
 
@@ -52,7 +52,7 @@ def test_the_history_comes_first() -> None:
     history = dialogue(("a?", "A."), ("b?", "B."))
     prompt = build(ScriptedLLM(), "c?", HITS, history, max_tokens=10)
     assert prompt.messages[:-1] == history
-    assert "Question: c?" in prompt.messages[-1].content
+    assert "c?" in prompt.messages[-1].content
 
 
 def test_a_small_model_gets_the_best_passage_alone() -> None:

@@ -53,7 +53,7 @@ WORDS = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=8)
 TEXTS = st.lists(PIECES | WORDS, max_size=40).map("".join)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(TEXTS, st.integers(1, 12), st.booleans())
 def test_every_passage_is_a_stretch_of_the_text_and_fits(
     text: str, limit: int, real_tokenizer: bool

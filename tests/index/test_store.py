@@ -155,7 +155,7 @@ def test_a_folder_that_cannot_be_opened_says_what_to_do(folder: Path, held: str)
     assert str(folder) in str(caught.value)
 
 
-class CrashError(Exception):
+class CrashError(BaseException):
     pass
 
 
@@ -239,3 +239,19 @@ def test_nothing_of_a_closed_store_in_memory_comes_back() -> None:
     two = ChromaStore(None, "tiny")
     assert two.documents() == []
     two.close()
+
+
+def test_passages_of_a_document_whose_record_fails_are_taken_out(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the record nobody could remove them, yet every search would find them."""
+    store = ChromaStore(folder, "tiny")
+
+    def fail(**_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(store._documents, "add", fail)
+    with pytest.raises(OSError, match="no space"):
+        put(store, "half", EAST)
+    assert store.query(EAST, 3) == []
+    store.close()

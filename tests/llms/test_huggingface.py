@@ -80,7 +80,9 @@ def test_an_answer_that_the_model_ends(smollm: HuggingFaceLLM) -> None:
     assert completion.finish_reason == "stop"
 
 
-@pytest.mark.parametrize("text", ["🙂🎉🚀", "你好世界，我们。", "Zoë 👩‍👩‍👧 naïve — ½", "плохо हिन्दी"])
+@pytest.mark.parametrize(
+    "text", ["🙂🎉🚀", "你好世界，我们。", "Zoë 👩‍👩‍👧 naïve — ½", "плохо हिन्दी"]
+)
 def test_no_character_is_shown_broken(
     smollm: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
@@ -179,7 +181,9 @@ def test_two_questions_are_answered_in_turn(
     def reader(question: str) -> None:
         found[question] = "".join(ask(smollm, question)[0])
 
-    threads = [threading.Thread(target=reader, args=(q,)) for q in ("Name a colour.", "Name a city.")]
+    threads = [
+        threading.Thread(target=reader, args=(q,)) for q in ("Name a colour.", "Name a city.")
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

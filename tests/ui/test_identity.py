@@ -106,7 +106,16 @@ def test_a_forged_one_is_replaced(client: TestClient, forged: str) -> None:
 
 @pytest.mark.parametrize(
     "others",
-    ["a(b=1; ", "a/b=1; ", '{"json": [1, 2]}; ', "=; ", ";;; ", 'x="unclosed; ', "ü=ö; ", "a[]=1; "],
+    [
+        "a(b=1; ",
+        "a/b=1; ",
+        '{"json": [1, 2]}; ',
+        "=; ",
+        ";;; ",
+        'x="unclosed; ',
+        "ü=ö; ",
+        "a[]=1; ",
+    ],
 )
 def test_other_cookies_of_the_host_do_no_harm(client: TestClient, others: str) -> None:
     """Cookies are shared by all programs of a host, whatever their port."""

@@ -282,9 +282,7 @@ def test_another_embedding_model_is_told(folder: Path, sessions: Sessions) -> No
     other.close()
 
 
-def test_only_so_many_indexes_are_open(
-    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_so_many_indexes_are_open(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "OPEN_STORES", 2)
     names = [f"browser {n}" for n in range(8)]
     for name in names[:2]:
