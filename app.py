@@ -36,7 +36,8 @@ def run() -> NoReturn:
     config = Config.from_env()
     options = _options(config)
     auth = options.auth or config.auth
-    if (options.share or options.host not in LOOPBACK) and not auth and not options.open:
+    reachable = options.share or options.host not in LOOPBACK
+    if reachable and not auth and not (options.open or config.on_space):
         auth = (("rivulet", secrets.token_urlsafe(15)),)
         print(f"Log in as {auth[0][0]} with the password {auth[0][1]}")
     config = dataclasses.replace(
@@ -44,7 +45,7 @@ def run() -> NoReturn:
         data_dir=options.data_dir.expanduser().resolve(),
         port=options.port,
         auth=auth,
-        any_model=not options.share and options.host in LOOPBACK,
+        any_model=not reachable,
     )
     serve(config, options.host, share=options.share, open_browser=options.browser)
 
@@ -81,7 +82,8 @@ def serve(config: Config, host: str, *, share: bool, open_browser: bool) -> NoRe
 
 def _options(config: Config) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    host = "0.0.0.0" if config.on_space else LOOPBACK[0]  # noqa: S104 - it is what a Space needs
+    parser.add_argument("--host", default=host, help="address to listen on")
     parser.add_argument("--port", type=int, default=config.port, help="port (PORT)")
     parser.add_argument(
         "--data-dir", type=Path, default=config.data_dir, help="folder of all data (RAG_DATA_DIR)"

@@ -39,6 +39,8 @@ class Config:
     auth: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """User names and passwords of those who may open the page; empty: no login."""
     port: int = 7860
+    on_space: bool = False
+    """Whether this is a Hugging Face Space, which is reached from outside and meant to be."""
     any_model: bool = True
     """Whether a person may type any model's name; off where strangers can open the page."""
 
@@ -107,5 +109,6 @@ VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
     "OPENAI_API_KEY": ("openai_api_key", str),
     "OPENAI_BASE_URL": ("openai_base_url", lambda text: text.rstrip("/")),
     "PORT": ("port", _port),
+    "SPACE_ID": ("on_space", bool),
 }
 """Every environment variable that is read: its name, the attribute it sets, its parser."""

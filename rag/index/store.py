@@ -17,6 +17,7 @@ from chromadb.config import Settings
 
 from rag.errors import EmbeddingMismatchError, StoreError
 from rag.index.embedding import Vector
+from rag.index.memory import zeroed_memory
 from rag.types import Document, Node, NodeWithScore
 
 BATCH = 2_000
@@ -46,6 +47,7 @@ class ChromaStore:
     `embed_model`, and StoreError when the folder cannot be opened.
     """
 
+    @zeroed_memory()
     def __init__(self, path: Path | None, embed_model: str):
         settings = Settings(anonymized_telemetry=False)
         # Clients in memory share one store: the name keeps indexes apart there.
@@ -80,6 +82,7 @@ class ChromaStore:
             )
         self._remove_orphans()
 
+    @zeroed_memory()
     def add(self, document: Document, nodes: Sequence[Node], vectors: Sequence[Vector]) -> None:
         """Put in a document with its passages; `vectors` belong to `nodes` one by one."""
         record = StoredDocument(
@@ -109,11 +112,13 @@ class ChromaStore:
             self._remove_passages(document.id_)  # or they would be found
             raise
 
+    @zeroed_memory()
     def delete(self, document_id: str) -> None:
         """Take out a document and its passages; nothing happens when it is not there."""
         self._documents.delete(ids=[document_id])
         self._remove_passages(document_id)
 
+    @zeroed_memory()
     def documents(self) -> list[StoredDocument]:
         """The records of all documents, the newest first."""
         found = self._documents.get(include=["metadatas"])
@@ -123,6 +128,7 @@ class ChromaStore:
         ]
         return sorted(records, key=lambda record: record.added, reverse=True)
 
+    @zeroed_memory()
     def query(self, vector: Vector, top_k: int) -> list[NodeWithScore]:
         """The `top_k` passages nearest to `vector`, the nearest first."""
         top_k = min(top_k, self._passages.count())
@@ -140,6 +146,7 @@ class ChromaStore:
             for text, place, distance in zip(texts[0], places[0], distances[0], strict=True)
         ]
 
+    @zeroed_memory()
     def close(self) -> None:
         """Give back the files and threads; the index must not be used afterwards."""
         self._client.close()

@@ -56,6 +56,8 @@ class Library:
                 path.unlink(missing_ok=True)
                 with suppress(OSError):
                     path.parent.rmdir()
+            with suppress(RivuletError):
+                self.backend.sessions.drop_empty(session)  # all were rejected
         scope = gr.update(value="mine") if added else gr.skip()
         yield self.show(session), rendering.notes(notes), scope
 
@@ -90,7 +92,7 @@ class Library:
             own,
             self.backend.sample_documents(),
             [file.name for file in self.backend.sample_files],
-            session.on_the_way,
+            dict(session.on_the_way),  # an upload changes it at any time
             problem,
         )
 

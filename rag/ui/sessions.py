@@ -158,14 +158,21 @@ class Sessions:
         """Take a document out of the session's index; the index goes with the last one."""
         if not self.has_documents(session):
             return
-        key = session.folder.name
         with self.store(session) as store:
             store.delete(document_id)
-            with self._lock:  # nobody begins to use it meanwhile
-                alone = self._used[key] == 1 and not session.on_the_way
-                if alone and not store.documents():
-                    self._stores.pop(key).close()
-                    shutil.rmtree(session.folder / "chroma", ignore_errors=True)
+        self.drop_empty(session)
+
+    def drop_empty(self, session: Session) -> None:
+        """Remove the index if no document is in it, and none on its way: Chroma keeps the text
+        of deleted ones."""
+        if not self.has_documents(session):
+            return
+        key = session.folder.name
+        with self.store(session) as store, self._lock:  # nobody begins to use it meanwhile
+            alone = self._used[key] == 1 and not session.on_the_way
+            if alone and not store.documents():
+                self._stores.pop(key).close()
+                shutil.rmtree(session.folder / "chroma", ignore_errors=True)
 
     def forget(self, session: Session) -> None:
         """Remove everything of the session from memory and from the disk."""
