@@ -22,7 +22,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 def main() -> NoReturn:
     """Run the app until Ctrl-C; exit status 1 with one line where it cannot start."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     for noisy in ("httpx", "httpx2", "chromadb"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:

@@ -58,7 +58,7 @@ class Preparation(Generic[T]):
 
     def _report(self, doing: str, done: float) -> None:
         if doing != self.doing:
-            logger.info("%s: %s", self.name, doing)
+            logger.info("%s: %s (%.0f %%)", self.name, doing, 100 * done)
         self.doing, self.done = doing, done
 
     def _run(self) -> None:

@@ -82,7 +82,6 @@ def build(backend: Backend) -> gr.Blocks:
             confirmed = gr.Checkbox(visible=False)
         with gr.Row(elem_id="main", equal_height=False):
             with gr.Column(scale=5, min_width=320, elem_id="middle"):
-                preparing = gr.HTML(elem_id="preparing")
                 chatbot = gr.Chatbot(
                     elem_id="chat",
                     show_label=False,
@@ -98,6 +97,7 @@ def build(backend: Backend) -> gr.Blocks:
                     height="100%",
                     container=False,
                 )
+                preparing = gr.HTML(elem_id="preparing")
                 box = gr.MultimodalTextbox(
                     elem_id="box",
                     label="Question",

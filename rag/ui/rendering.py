@@ -104,7 +104,8 @@ def _source(number: int, hit: NodeWithScore) -> str:
         f'<span class="number">{number}</span>'
         f'<span class="where"><b>{html.escape(node.file_name)}</b>'
         f"<small>{html.escape(place)}</small></span>"
-        f'<span class="score" title="Cosine similarity to the question">{max(hit.score, 0):.2f}</span>'
+        f'<span class="score" title="Cosine similarity to the question">'
+        f"{max(hit.score, 0):.2f}</span>"
         f"</summary><blockquote>{html.escape(node.text)}</blockquote></details></li>"
     )
 
@@ -149,7 +150,7 @@ def notes(said: Sequence[tuple[str, str]]) -> str:
 
 
 def preparing(status: str) -> str:
-    """The line above the conversation while models are prepared; empty when `status` is."""
+    """The line above the question box while models are prepared; empty when `status` is."""
     return f'<p class="preparing" role="status">{html.escape(status)}</p>' if status else ""
 
 

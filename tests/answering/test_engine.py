@@ -76,8 +76,8 @@ class Says:
     is_streaming = True
     is_small = False
 
-    def __init__(self, *pieces: str, ends: Completion = Completion("stop")):
-        self.pieces, self.ends = pieces, ends
+    def __init__(self, *pieces: str, ends: Completion | None = None):
+        self.pieces, self.ends = pieces, ends or Completion("stop")
 
     def stream(self, messages: Sequence[ChatMessage], *, max_tokens: int) -> TextStream:
         yield ""
@@ -102,7 +102,7 @@ def test_the_order_of_events(retriever: Watched) -> None:
 def test_the_sources_are_those_the_model_was_given(retriever: Watched) -> None:
     llm = ScriptedLLM()
     (sources,) = (event for event in ask(retriever, llm) if isinstance(event, Sources))
-    assert [hit.node.file_name for hit in sources.nodes][0] == "sky.txt"
+    assert sources.nodes[0].node.file_name == "sky.txt"
     assert {hit.node.text for hit in sources.nodes} == set(TEXTS.values())
     assert sources.others == ()
     ((message,),) = llm.calls
@@ -144,10 +144,9 @@ def test_without_hits_no_model_is_called(empty: Watched) -> None:
 
 def test_an_error_comes_after_the_text_before_it(retriever: Watched) -> None:
     llm = ScriptedLLM("one two three four", error=ProviderError("gone"), error_after=2)
-    events = []
+    events: list[Event] = []
     with pytest.raises(ProviderError, match="gone"):
-        for event in ask(retriever, llm):
-            events.append(event)  # noqa: PERF402
+        events.extend(ask(retriever, llm))
     assert text_of(events) == "one two"
 
 

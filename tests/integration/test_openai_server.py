@@ -16,13 +16,15 @@ import pytest
 from rag.answering.engine import answer
 from rag.answering.events import Finished, Sources, Timings
 from rag.config import Config
+from rag.errors import ModelError
 from rag.index.embedding import HashEmbedding
 from rag.index.ingestion import ingest
 from rag.index.retrieval import VectorIndexRetriever
 from rag.index.store import ChromaStore
 from rag.llms.catalog import OPENAI, Catalog
 from rag.llms.openai import OpenAI
-from rag.types import ChatMessage, Document
+from rag.llms.protocol import TextStream
+from rag.types import ChatMessage, Completion, Document
 
 pytestmark = pytest.mark.slow
 
@@ -71,19 +73,17 @@ def _answers(url: str) -> bool:
         return False
 
 
+def _whole(stream: TextStream) -> Iterator[str | Completion]:
+    """The pieces, then how it ended."""
+    yield (yield from stream)
+
+
 def test_an_answer_streams(served: str, smollm_path: Path) -> None:
     llm = OpenAI(str(smollm_path), served)
     stream = llm.stream([ChatMessage("user", "What is the capital of France?")], max_tokens=24)
-    pieces, times = [], []
-    while True:
-        try:
-            piece = next(stream)
-        except StopIteration as end:
-            completion = end.value
-            break
-        if piece:
-            pieces.append(piece)
-            times.append(time.monotonic())
+    *timed, (_, completion) = ((time.monotonic(), piece) for piece in _whole(stream) if piece)
+    times, pieces = [when for when, _ in timed], [str(piece) for _, piece in timed]
+    assert isinstance(completion, Completion)
     assert "Paris" in "".join(pieces)
     assert len(pieces) > 3
     assert times[-1] > times[0]  # not all in one lump
@@ -96,13 +96,11 @@ def test_an_answer_streams(served: str, smollm_path: Path) -> None:
 def test_the_length_limit(served: str, smollm_path: Path) -> None:
     llm = OpenAI(str(smollm_path), served)
     stream = llm.stream([ChatMessage("user", "Write a story about a fox.")], max_tokens=6)
-    while True:
-        try:
-            next(stream)
-        except StopIteration as end:
-            assert end.value.finish_reason == "length"
-            assert end.value.usage.completion_tokens == 6
-            break
+    *_, completion = _whole(stream)
+    assert isinstance(completion, Completion)
+    assert completion.finish_reason == "length"
+    assert completion.usage
+    assert completion.usage.completion_tokens == 6
 
 
 def test_stopping_frees_the_server(served: str, smollm_path: Path) -> None:
@@ -157,8 +155,6 @@ def test_the_server_is_usable_by_a_models_name_with_or_without_a_list(
 
 def test_a_model_that_the_server_does_not_know(served: str) -> None:
     """What it answers is its own affair; it must be an error that says what to do."""
-    from rag.errors import ModelError
-
     llm = OpenAI("no/such-model", served, max_retries=0)
     with pytest.raises(ModelError, match=r"Choose another|Try again"):
         list(llm.stream([ChatMessage("user", "Hello")], max_tokens=4))

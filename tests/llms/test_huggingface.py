@@ -11,7 +11,7 @@ import pytest
 
 from rag.answering import prompts
 from rag.errors import ContextWindowError, ModelError, ModelUnavailableError
-from rag.llms.huggingface import HuggingFaceLLM
+from rag.llms.huggingface import LOOP, HuggingFaceLLM
 from rag.llms.protocol import TextStream
 from rag.types import ChatMessage, Completion, Node, NodeWithScore
 
@@ -108,6 +108,17 @@ def test_the_real_model_repeats_characters_whole(smollm: HuggingFaceLLM) -> None
     assert "\ufffd" not in "|".join(pieces)
 
 
+@pytest.mark.parametrize(("times", "finish"), [(1, "length"), (2, "stop")])
+def test_an_answer_that_repeats_itself_is_over(
+    smollm: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch, times: int, finish: str
+) -> None:
+    sentence = "".join(f" Here comes fox {n}." for n in range(LOOP))
+    writes(monkeypatch, smollm, smollm._tokenizer.encode(sentence) * times)
+    pieces, completion = ask(smollm, "Hello")
+    assert "".join(pieces) == sentence * times
+    assert completion.finish_reason == finish
+
+
 def test_the_first_item_does_not_wait_for_the_model(smollm: HuggingFaceLLM) -> None:
     with closing(smollm.stream(ASKED, max_tokens=4)) as stream:
         assert next(stream) == ""
@@ -141,18 +152,16 @@ def test_an_error_in_the_worker_reaches_the_reader(
     whole, _ = read(smollm.stream(ASKED, max_tokens=6))
     step, start = smollm._step, smollm.steps
 
-    def failing(ids: Any, stop: threading.Event) -> Any:
+    def failing(*args: Any) -> Any:
         if smollm.steps - start == 3:
             raise RuntimeError("out of memory")
-        return step(ids, stop)
+        return step(*args)
 
     with monkeypatch.context() as patch:
         patch.setattr(smollm, "_step", failing)
-        pieces = []
+        pieces: list[str] = []
         with pytest.raises(ModelError, match="out of memory") as caught:
-            for piece in smollm.stream(ASKED, max_tokens=6):
-                if piece:
-                    pieces.append(piece)
+            pieces.extend(piece for piece in smollm.stream(ASKED, max_tokens=6) if piece)
     assert "Ask again" in str(caught.value)
     assert pieces == whole[:3]
     assert not workers()

@@ -2,12 +2,11 @@
 
 import json
 import logging
-import os
 import socket
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +88,7 @@ def fails(llm: OpenAI, error: type[Exception] = ProviderError) -> tuple[list[str
     """The pieces that came before the error, and what it says."""
     pieces: list[str] = []
     with pytest.raises(error) as caught:
-        for piece in llm.stream(ASKED, max_tokens=50):
-            if piece:
-                pieces.append(piece)
+        pieces.extend(piece for piece in llm.stream(ASKED, max_tokens=50) if piece)
     assert type(caught.value) is error
     return pieces, str(caught.value)
 
@@ -311,10 +308,8 @@ def test_stopped_streams_leave_nothing_behind(server: Any) -> None:
 def _sockets() -> int:
     count = 0
     for file in Path("/proc/self/fd").iterdir():
-        try:
-            count += os.readlink(file).startswith("socket:")
-        except FileNotFoundError:
-            pass
+        with suppress(FileNotFoundError):
+            count += str(file.readlink()).startswith("socket:")
     return count
 
 

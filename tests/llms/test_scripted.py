@@ -53,10 +53,9 @@ def test_the_length_limit() -> None:
 @pytest.mark.parametrize("after", [0, 2, 3, 5])
 def test_an_error_comes_after_the_words_before_it(after: int) -> None:
     llm = ScriptedLLM("one two three", error=ProviderError("gone"), error_after=after)
-    pieces = []
+    pieces: list[str] = []
     with pytest.raises(ProviderError, match="gone"):
-        for piece in llm.stream(ASKED, max_tokens=10):
-            pieces.append(piece)  # noqa: PERF402
+        pieces.extend(llm.stream(ASKED, max_tokens=10))
     assert "".join(pieces).split() == ["one", "two", "three"][:after]
 
 

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,7 @@ class TestAsking:
         grown = [text for text in shown if "status" not in text]
         assert "Searching" in shown[0]
         assert grown[0] == "The"
-        assert all(later.startswith(earlier) for earlier, later in zip(grown, grown[1:]))
+        assert all(later.startswith(earlier) for earlier, later in pairwise(grown))
         assert grown[-1] == ANSWER
         assert "facts" in texts(views[-1])[1]
 

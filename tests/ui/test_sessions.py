@@ -4,6 +4,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -222,11 +223,12 @@ def test_forgetting_waits_for_the_running_answer(sessions: Sessions) -> None:
 def test_what_comes_in_while_it_is_forgotten_is_not_kept(sessions: Sessions, folder: Path) -> None:
     session = sessions.get("one")
     document = Document("The zanzibarquince is red.", {"file_name": "a.txt"})
-    with pytest.raises(Exception), sessions.store(session) as store:  # noqa: B017
+    with sessions.store(session) as store:
         steps = ingest(document, store, EMBEDDING)
         next(steps)
         sessions.forget(session)
-        list(steps)
+        with suppress(Exception):  # of Chroma's kinds, as its index is closed
+            list(steps)
     with pytest.raises(RivuletError), sessions.store(session):
         pass
     assert holding(folder, "zanzibarquince") == []
