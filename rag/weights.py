@@ -19,7 +19,8 @@ import sys
 import tempfile
 import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from rag.config import DEFAULT_EMBED_MODEL, DEFAULT_MODEL
 from rag.errors import ModelUnavailableError
 
 logger = logging.getLogger(__name__)
-_importing = threading.Lock()
+_loading = threading.Lock()
 
 ROOT = Path(__file__).resolve().parents[1]
 """Where Python finds this package when another process is started."""
@@ -68,22 +69,23 @@ PACKAGES = {
 }
 
 
-def load_libraries() -> tuple[Any, Any]:
-    """The modules torch and transformers, loaded as they run well beside other programs.
+@contextmanager
+def loading() -> Iterator[tuple[Any, Any]]:
+    """The modules torch and transformers, for one thread at a time to load a model with.
 
-    Threads that wait for each other spin by default. On a machine whose cores are also busy
-    with something else (a browser is enough) that made decoding 30 times slower here.
+    While transformers loads a model it changes what holds for the whole process (the place
+    where new tensors are made): of two models loaded at once, one lost its weights.
+
+    Threads of torch that wait for each other spin by default. On a machine whose cores are also
+    busy with something else (a browser is enough) that made decoding 30 times slower here.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read once, when torch is loaded
-    with _importing:
+    with _loading:
         import torch
         import transformers
 
         transformers.logging.disable_progress_bar()
-        # Loaded when first named, which two threads must not do at the same time.
-        for name in ("AutoModel", "AutoModelForCausalLM", "AutoTokenizer"):
-            getattr(transformers, name)
-    return torch, transformers
+        yield torch, transformers
 
 
 def ensure(name: str, models_dir: Path, report: Report) -> Path:

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from rag.errors import ModelUnavailableError
 from rag.index.embedding import Vector
-from rag.weights import load_libraries
+from rag.weights import loading
 
 BATCH = 16
 """Texts that are computed together; more gained nothing on two cores."""
@@ -24,13 +24,14 @@ class HuggingFaceEmbedding:
     """The model in the folder `path`, under the name `name`. One thread computes at a time."""
 
     def __init__(self, path: Path, name: str):
-        torch, transformers = load_libraries()
-
         try:
             tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
-            self._model: Any = transformers.AutoModel.from_pretrained(
-                path, local_files_only=True, dtype=torch.float32
-            )
+            with loading() as (torch, transformers):
+                self._device = "cuda" if torch.cuda.is_available() else "cpu"
+                self._model: Any = transformers.AutoModel.from_pretrained(
+                    path, local_files_only=True, dtype=torch.float32
+                )
+                self._model.to(self._device).eval()
         except Exception as error:
             raise ModelUnavailableError(
                 f"The embedding model {name} cannot be loaded from {path}: {error}"
@@ -43,8 +44,6 @@ class HuggingFaceEmbedding:
         self._truncating = Tokenizer.from_str(tokenizer.to_str())
         self._truncating.enable_truncation(_max_tokens(path, self._model))
         # A text longer than this many tokens is cut by the model.
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._model.to(self._device).eval()
         self._lock = threading.Lock()
 
     def embed(self, texts: Sequence[str]) -> list[Vector]:

@@ -19,7 +19,7 @@ from rag.errors import ContextWindowError, ModelError, ModelUnavailableError, Ri
 from rag.llms.protocol import HEARTBEAT, TextStream
 from rag.llms.relay import Pieces, drain
 from rag.types import ChatMessage, Completion, FinishReason, Usage
-from rag.weights import load_libraries
+from rag.weights import loading
 
 AHEAD = 16
 """Pieces of text the worker may be ahead of its reader."""
@@ -43,18 +43,18 @@ class HuggingFaceLLM:
     is_streaming = True
 
     def __init__(self, path: Path, model_name: str | None = None):
-        torch, transformers = load_libraries()
-
         self.model_name = model_name or path.name
         try:
-            self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
-                path, local_files_only=True
-            )
-            cuda = torch.cuda.is_available()
-            # float32 on a CPU: bfloat16 makes reading the prompt several times slower there.
-            self._model: Any = transformers.AutoModelForCausalLM.from_pretrained(
-                path, local_files_only=True, dtype=torch.bfloat16 if cuda else torch.float32
-            )
+            with loading() as (torch, transformers):
+                self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
+                    path, local_files_only=True
+                )
+                cuda = torch.cuda.is_available()
+                # float32 on a CPU: bfloat16 makes reading the prompt several times slower there.
+                self._model: Any = transformers.AutoModelForCausalLM.from_pretrained(
+                    path, local_files_only=True, dtype=torch.bfloat16 if cuda else torch.float32
+                )
+                self._model.to("cuda" if cuda else "cpu").eval()
         except Exception as error:
             raise ModelUnavailableError(
                 f"The model {self.model_name} cannot be loaded from {path}: {error}"
@@ -64,7 +64,6 @@ class HuggingFaceLLM:
                 f"The model {self.model_name} has no chat template, so it cannot be asked "
                 f"questions. Choose an instruction-tuned model."
             )
-        self._model.to("cuda" if cuda else "cpu").eval()
         self.context_window = int(
             getattr(self._model.config, "max_position_embeddings", DEFAULT_WINDOW)
         )

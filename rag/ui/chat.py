@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -28,11 +29,15 @@ logger = logging.getLogger(__name__)
 
 PACE = 0.07
 """Seconds between two states of a growing answer: some 14 a second, as fast as one reads."""
+ALIVE = 1.0
+"""Seconds after which Gradio is given something while the model is silent: only then does it see
+that the tab has gone."""
 MAX_QUESTION = 8_000
 """Characters of a question."""
 
 View = tuple[Any, Any, Any]
 """Updates of the conversation, the question box and the sources."""
+NOTHING: View = (gr.skip(), gr.skip(), gr.skip())
 IDLE_BOX = {"submit_btn": True, "stop_btn": False}
 BUSY_BOX = {"submit_btn": False, "stop_btn": True}
 
@@ -54,12 +59,8 @@ class Chat:
         question = (box.get("text") or "").strip()
         if not question:
             yield self.view(session, box={"value": None, **IDLE_BOX})
-        elif len(question) > MAX_QUESTION:
-            gr.Warning(
-                f"The question has {len(question):,} characters; at most {MAX_QUESTION:,} are "
-                f"taken. Shorten it, or add the text as a document."
-            )
-            yield gr.skip(), gr.skip(), gr.skip()
+        elif _is_too_long(question):
+            yield NOTHING
         else:
             yield from self._ask(session, question, model, scope)
 
@@ -80,6 +81,9 @@ class Chat:
         """Ask the changed question of a turn, in place of it and what came after."""
         session = self.session(request)
         question = _text(event.value).strip()
+        if _is_too_long(question):
+            yield self.view(session, box=IDLE_BOX)
+            return
         yield from self._ask_again(session, _turn(event.index), question, model, scope)
 
     def undo(self, event: gr.UndoData, request: gr.Request) -> View:
@@ -133,7 +137,7 @@ class Chat:
         session.stop.set()
         if not session.lock.acquire(timeout=5):
             gr.Warning("Another answer is still being written. Stop it, then ask again.")
-            yield gr.skip(), gr.skip(), gr.skip()
+            yield NOTHING
             return
         session.stop.clear()
         turn = Turn(question, label(model))
@@ -141,16 +145,20 @@ class Chat:
             session.turns.append(turn)
             _keep(session)
             yield self.view(session, "Searching", box={"value": None, **BUSY_BOX})
-            last = 0.0
+            last, begun = time.monotonic(), False
             with closing(self._run(session, turn, model, scope)) as steps:
-                for status, sources_changed in steps:
+                for step in steps:
                     now = time.monotonic()
-                    if status or sources_changed or not last or now - last >= PACE:
-                        last = now if turn.answer else 0.0
+                    if step is None:
+                        if now - last >= ALIVE:
+                            last = now
+                            yield NOTHING
+                    elif step.status or step.sources or not begun or now - last >= PACE:
+                        last, begun = now, bool(turn.answer)
                         yield (
-                            rendering.messages(session.turns, status),
+                            rendering.messages(session.turns, step.status),
                             gr.skip(),
-                            rendering.sources(turn) if sources_changed else gr.skip(),
+                            rendering.sources(turn) if step.sources else gr.skip(),
                         )
         except RivuletError as error:
             turn.error, turn.finish_reason = str(error), "error"
@@ -164,18 +172,18 @@ class Chat:
         finally:
             # Not set when the reader has gone: its tab was closed, or the server ends.
             turn.finish_reason = turn.finish_reason or "stopped"
-            if turn in session.turns:
+            if any(turn is kept for kept in session.turns):
                 _keep(session)
             session.lock.release()
         yield self.view(session, box=IDLE_BOX)
 
     def _run(
         self, session: Session, turn: Turn, model: str, scope: str
-    ) -> Generator[tuple[str, bool], None, None]:
-        """Fill `turn`; yields (status to show, whether the sources changed) at every change."""
+    ) -> Generator["_Step | None", None, None]:
+        """Fill `turn`; yields a step at every change, None while there is none."""
         waiting = list(self.backend.waiting_for(model))
         while pending := [p for p in waiting if not p.wait(0)]:
-            yield pending[-1].status, False
+            yield _Step(pending[-1].status)
             if session.stop.wait(0.2):
                 return
         llm: LLM = waiting[-1].result()
@@ -192,17 +200,19 @@ class Chat:
                     return
                 match event:
                     case Status(text):
-                        yield text, False
+                        yield _Step(text)
                     case Sources(nodes, others):
                         turn.sources, turn.others = nodes, others
-                        yield "Reading", True
+                        yield _Step("Reading", sources=True)
                     case Timings():
                         turn.timings = event
                     case Finished(reason, usage):
                         turn.finish_reason, turn.usage = reason, usage
-                    case text if text:
+                    case "":
+                        yield None
+                    case text:
                         turn.answer += text
-                        yield "", False
+                        yield _Step()
 
     def view(self, session: Session, status: str = "", *, box: dict[str, Any]) -> View:
         """The whole conversation as it is."""
@@ -214,6 +224,14 @@ class Chat:
         )
 
 
+@dataclass(frozen=True)
+class _Step:
+    """What changed: the status, the sources, or (with neither) the text."""
+
+    status: str = ""
+    sources: bool = False
+
+
 class _Searching:
     """A retriever over what one session may see."""
 
@@ -222,6 +240,16 @@ class _Searching:
 
     def retrieve(self, query: str) -> list[NodeWithScore]:
         return self.backend.retrieve(self.session, self.scope, query)
+
+
+def _is_too_long(question: str) -> bool:
+    """Whether it is; then the person has been told."""
+    if len(question) > MAX_QUESTION:
+        gr.Warning(
+            f"The question has {len(question):,} characters; at most {MAX_QUESTION:,} are taken. "
+            f"Shorten it, or add the text as a document."
+        )
+    return len(question) > MAX_QUESTION
 
 
 def _keep(session: Session) -> None:

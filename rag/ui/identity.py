@@ -38,7 +38,9 @@ class Identity:
         known = token_of(request.cookies.get(COOKIE))
         # Only the page itself gives out identities: its other requests come after it.
         fresh = None if known or scope["path"] != "/" else secrets.token_urlsafe(32)
-        https = request.headers.get("x-forwarded-proto", scope["scheme"]) == "https"
+        # Several proxies, several schemes: the first is the browser's.
+        proto = request.headers.get("x-forwarded-proto", scope["scheme"])
+        https = proto.split(",")[0].strip() == "https"
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

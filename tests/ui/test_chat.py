@@ -18,6 +18,7 @@ from rag.llms.protocol import TextStream
 from rag.llms.scripted import ScriptedLLM
 from rag.preparation import Preparation
 from rag.types import ChatMessage, Completion
+from rag.ui import chat as module
 from rag.ui.backend import Backend
 from rag.ui.chat import MAX_QUESTION, Chat
 from rag.ui.sessions import Session, Sessions
@@ -271,6 +272,19 @@ class TestStopping:
         assert (turn.answer, turn.finish_reason) == ("Half", "stopped")
         assert ask_all(chat, me, "And now?").turns[1].answer == ANSWER
 
+    def test_a_tab_that_closes_while_the_model_is_silent(
+        self, chat: Chat, me: gr.Request, gated: Gated, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Gradio can close a handler only when it yields."""
+        monkeypatch.setattr(module, "ALIVE", 0.02)
+        views = chat.ask(box("Why?"), "gated", "samples", me)
+        while "Half" not in texts(next(views)):
+            pass
+        silent = [next(views) for _ in range(3)]
+        assert all(skipped(update) for view in silent for update in view)
+        views.close()  # type: ignore[attr-defined]
+        assert gated.closed.is_set()
+
     @pytest.mark.parametrize("views_read", [1, 2])
     def test_a_tab_that_closes_before_the_answer_began(
         self, chat: Chat, me: gr.Request, views_read: int
@@ -395,6 +409,13 @@ class TestChanging:
         list(chat.edit(MODEL, "samples", event(0, value), me))
         assert questions(session) == kept(session) == ["Changed?"]
         assert session.turns[0].answer == ANSWER
+
+    def test_an_edit_that_is_too_long_changes_nothing(self, chat: Chat, me: gr.Request) -> None:
+        session = ask_all(chat, me, "One?", "Two?")
+        with pytest.warns(UserWarning, match="8,001 characters"):
+            (view,) = chat.edit(MODEL, "samples", event(0, "x" * (MAX_QUESTION + 1)), me)
+        assert texts(view)[0] == "One?"
+        assert questions(session) == ["One?", "Two?"]
 
     def test_an_edit_that_leaves_nothing_asks_the_old_question(
         self, chat: Chat, me: gr.Request

@@ -71,7 +71,7 @@ def test_no_two_are_the_same(client: TestClient) -> None:
 
 
 def test_behind_https_it_is_kept_in_a_frame_too(client: TestClient) -> None:
-    given = cookie(client.get("/", headers={"x-forwarded-proto": "https"}))
+    given = cookie(client.get("/", headers={"x-forwarded-proto": "https, http"}))
     assert given is not None
     assert {"HttpOnly", "SameSite=None", "Secure", "Partitioned"} <= set(given.split("; "))
     over_https = cookie(TestClient(client.app, base_url="https://testserver").get("/"))

@@ -1,0 +1,27 @@
+"""Both models in one process, as the program has them."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from rag.index.embedding_huggingface import HuggingFaceEmbedding
+from rag.llms.huggingface import HuggingFaceLLM
+from rag.types import ChatMessage
+
+pytestmark = pytest.mark.slow
+
+
+def test_models_loaded_at_the_same_time_have_all_their_weights(
+    smollm: HuggingFaceLLM, smollm_path: Path, minilm_path: Path
+) -> None:
+    """transformers keeps the place for new tensors in the process: two loads mixed it up."""
+    question = [ChatMessage("user", "What is the capital of France?")]
+    expected = "".join(smollm.stream(question, max_tokens=12))
+    vector = HuggingFaceEmbedding(minilm_path, "minilm").embed(["a river"])
+    for _ in range(6):
+        with ThreadPoolExecutor(2) as pool:
+            language = pool.submit(HuggingFaceLLM, smollm_path)
+            embedding = pool.submit(HuggingFaceEmbedding, minilm_path, "minilm")
+        assert "".join(language.result().stream(question, max_tokens=12)) == expected
+        assert embedding.result().embed(["a river"]) == vector
