@@ -414,7 +414,7 @@ class TestChanging:
         session = ask_all(chat, me, "One?", "Two?")
         with pytest.warns(UserWarning, match="8,001 characters"):
             (view,) = chat.edit(MODEL, "samples", event(0, "x" * (MAX_QUESTION + 1)), me)
-        assert texts(view)[0] == "One?"
+        assert view[0][0]["content"][0]["text"] == "One?"
         assert questions(session) == ["One?", "Two?"]
 
     def test_an_edit_that_leaves_nothing_asks_the_old_question(
