@@ -46,6 +46,10 @@ class Backend:
         self.embedding.start()
         self.samples.start()
         self.catalog.prepare(self.config.model)
+        self.refresh_models()
+
+    def refresh_models(self) -> None:
+        """Ask the server for its models, in the background: it may have come up only now."""
         threading.Thread(target=self.catalog.refresh, name="list models", daemon=True).start()
 
     def close(self) -> None:

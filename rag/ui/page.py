@@ -144,6 +144,7 @@ def build(backend: Backend) -> gr.Blocks:
 
         def load(request: gr.Request) -> tuple[Any, ...]:
             """What this browser had when it was here last."""
+            backend.refresh_models()
             session = library.session(request)
             mine = backend.sessions.has_documents(session)
             return (
