@@ -8,16 +8,19 @@ import dataclasses
 import logging
 import os
 import secrets
+import shutil
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
-from rag.config import Config, parse_auth
+from rag.config import Config, parse_auth, parse_port
 from rag.errors import ConfigurationError
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+T = TypeVar("T")
+LOOPBACK = ("127.0.0.1", "localhost")
 
 
 def main() -> NoReturn:
@@ -36,6 +39,8 @@ def run() -> NoReturn:
     config = Config.from_env()
     options = _options(config)
     auth = options.auth or config.auth
+    if ":" in options.host:
+        raise ConfigurationError(f"Gradio cannot listen on {options.host}: IPv6 is not possible.")
     reachable = options.share or options.host not in LOOPBACK
     if reachable and not auth and not (options.open or config.on_space):
         auth = (("rivulet", secrets.token_urlsafe(15)),)
@@ -52,15 +57,20 @@ def run() -> NoReturn:
 
 def serve(config: Config, host: str, *, share: bool, open_browser: bool) -> NoReturn:
     """Launch the page, then prepare the models behind it; ends the process on Ctrl-C."""
-    config.data_dir.mkdir(parents=True, exist_ok=True)
-    # Read when gradio is loaded: uploads wait in our folder, and nothing is reported.
-    os.environ["GRADIO_TEMP_DIR"] = str(config.data_dir / "uploads")
+    try:
+        config.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The folder {config.data_dir} cannot be used ({error.strerror}). "
+            f"Choose another by --data-dir."
+        ) from error
+    # Read when gradio is loaded: nothing is reported.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from gradio import tunneling
 
     from rag.ui.backend import Backend
-    from rag.ui.page import build, launch
+    from rag.ui.page import build, launch, uploads_dir
 
     stopped = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
@@ -74,6 +84,7 @@ def serve(config: Config, host: str, *, share: bool, open_browser: bool) -> NoRe
     backend.close()
     for tunnel in tunneling.CURRENT_TUNNELS:
         tunnel.kill()  # type: ignore[no-untyped-call]
+    shutil.rmtree(uploads_dir(config), ignore_errors=True)
     sys.stdout.flush()
     # The web server would wait for every page that is still open, or end with their tracebacks.
     # All that is to be kept has been written.
@@ -84,12 +95,16 @@ def _options(config: Config) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     host = "0.0.0.0" if config.on_space else LOOPBACK[0]  # noqa: S104 - it is what a Space needs
     parser.add_argument("--host", default=host, help="address to listen on")
-    parser.add_argument("--port", type=int, default=config.port, help="port (PORT)")
+    parser.add_argument(
+        "--port", type=_argument(parse_port), default=config.port, help="port (PORT)"
+    )
     parser.add_argument(
         "--data-dir", type=Path, default=config.data_dir, help="folder of all data (RAG_DATA_DIR)"
     )
     parser.add_argument("--share", action="store_true", help="make a public link, with a login")
-    parser.add_argument("--auth", type=parse_auth, help="user:password who may log in (RAG_AUTH)")
+    parser.add_argument(
+        "--auth", type=_argument(parse_auth), help="user:password who may log in (RAG_AUTH)"
+    )
     parser.add_argument(
         "--open", action="store_true", help="no login, although others can reach the page"
     )
@@ -97,6 +112,18 @@ def _options(config: Config) -> argparse.Namespace:
         "--no-browser", dest="browser", action="store_false", help="do not open a browser"
     )
     return parser.parse_args()
+
+
+def _argument(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """`parse` for argparse, which shows the text of no other error than its own."""
+
+    def parsed(text: str) -> T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return parsed
 
 
 if __name__ == "__main__":

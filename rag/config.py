@@ -80,6 +80,18 @@ def parse_auth(text: str) -> tuple[tuple[str, str], ...]:
     return pairs
 
 
+def _model(text: str) -> str:
+    if text == "openai:":
+        raise ValueError("after openai: the model's name is missing")
+    return text
+
+
+def _address(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise ValueError("it has to begin with http:// or https://")
+    return text.rstrip("/")
+
+
 def _positive(text: str) -> int:
     try:
         number = int(text)
@@ -90,7 +102,8 @@ def _positive(text: str) -> int:
     return number
 
 
-def _port(text: str) -> int:
+def parse_port(text: str) -> int:
+    """A port's number. Raises ValueError."""
     number = int(text) if text.isdecimal() else -1
     if not 0 < number < 65536:
         raise ValueError("it has to be a number from 1 to 65535")
@@ -98,7 +111,7 @@ def _port(text: str) -> int:
 
 
 VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
-    "RAG_MODEL": ("model", str),
+    "RAG_MODEL": ("model", _model),
     "RAG_EMBED_MODEL": ("embed_model", str),
     "RAG_DATA_DIR": ("data_dir", lambda text: Path(text).expanduser()),
     "RAG_TOP_K": ("top_k", _positive),
@@ -107,8 +120,8 @@ VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
     "RAG_READ_TIMEOUT": ("read_timeout", _positive),
     "RAG_AUTH": ("auth", parse_auth),
     "OPENAI_API_KEY": ("openai_api_key", str),
-    "OPENAI_BASE_URL": ("openai_base_url", lambda text: text.rstrip("/")),
-    "PORT": ("port", _port),
+    "OPENAI_BASE_URL": ("openai_base_url", _address),
+    "PORT": ("port", parse_port),
     "SPACE_ID": ("on_space", bool),
 }
 """Every environment variable that is read: its name, the attribute it sets, its parser."""

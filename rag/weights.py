@@ -96,7 +96,9 @@ def ensure(name: str, models_dir: Path, report: Report) -> Path:
     local = Path(name).expanduser()
     if (local / "config.json").is_file():
         return local
-    if local.is_dir() or name.startswith((".", "/", "~")):
+    if name.startswith((".", "/", "~")) and not local.exists():
+        raise ModelUnavailableError(f"There is no folder {name}. Check the path.")
+    if local.is_dir():
         raise ModelUnavailableError(
             f"The folder {name} holds no model (there is no config.json in it)."
         )

@@ -185,7 +185,14 @@ def test_taken_port_is_one_clear_line(start: Start) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "value"), [("RAG_TOP_K", "many"), ("RAG_AUTH", "nocolon"), ("PORT", "99999")]
+    ("variable", "value"),
+    [
+        ("RAG_TOP_K", "many"),
+        ("RAG_AUTH", "nocolon"),
+        ("PORT", "99999"),
+        ("RAG_MODEL", "openai:"),
+        ("OPENAI_BASE_URL", "notaurl"),
+    ],
 )
 def test_setting_that_cannot_be_used_is_one_clear_line(
     start: Start, variable: str, value: str
@@ -194,6 +201,38 @@ def test_setting_that_cannot_be_used_is_one_clear_line(
     assert program.process.wait(PATIENCE) == 1
     assert variable in program.printed()
     assert len(program.printed().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--port", "-5"), "--port"),
+        (("--auth", "nocolon"), "user:password"),
+        (("--host", "::1"), "::1"),
+        (("--data-dir", __file__), "--data-dir"),
+    ],
+)
+def test_option_that_cannot_be_used_is_said_clearly(
+    start: Start, options: tuple[str, ...], named: str
+) -> None:
+    program = start(*options)
+    assert program.process.wait(PATIENCE) in (1, 2)
+    assert named in program.printed().splitlines()[-1]
+    assert "Traceback" not in program.printed()
+
+
+def test_uploads_of_a_run_that_was_cut_off_are_deleted(start: Start) -> None:
+    first = start(HF_ENDPOINT="http://127.0.0.1:9", PIP_NO_INDEX="1")
+    first.wait_for("Rivulet is at")
+    with httpx.Client(base_url=first.address) as http:
+        http.post("gradio_api/upload", files={"files": ("a.txt", b"quincemarmalade")})
+    uploads = first.log.parent / "data" / "uploads"
+    assert list(uploads.rglob("a.txt"))
+    first.process.kill()
+    first.process.wait()
+    second = start("--port", str(first.port), HF_ENDPOINT="http://127.0.0.1:9", PIP_NO_INDEX="1")
+    second.wait_for("Rivulet is at")
+    assert list(uploads.rglob("a.txt")) == []
 
 
 def test_other_address_than_loopback_makes_up_a_login(start: Start) -> None:

@@ -65,7 +65,7 @@ def test_the_home_sign_is_expanded() -> None:
 
 @pytest.mark.parametrize("variable", ["OPENAI_API_KEY", "OPENAI_BASE_URL"])
 def test_a_key_or_an_address_offers_openai(variable: str) -> None:
-    assert Config.from_env({variable: "x"}).offers_openai
+    assert Config.from_env({variable: "http://x"}).offers_openai
 
 
 @pytest.mark.parametrize(

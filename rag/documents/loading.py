@@ -141,7 +141,11 @@ def _markdown(html: str) -> str:
     for element in soup(["script", "style", "template", "noscript", "head", "img", "svg"]):
         element.decompose()
     converter = MarkdownConverter(
-        heading_style=ATX, strip=["a"], escape_asterisks=False, escape_underscores=False
+        heading_style=ATX,
+        strip=["a"],
+        table_infer_header=True,
+        escape_asterisks=False,
+        escape_underscores=False,
     )
     text = converter.convert_soup(soup)
     return _readable(re.sub(r"\n{3,}", "\n\n", text).strip())

@@ -79,7 +79,7 @@ def _sections(document: Document) -> Iterator[Section]:
             level = len(heading[1])
             yield section(level)
             path = [(above, text) for above, text in path if above < level]
-            path.append((level, heading[2]))
+            path.append((level, re.sub(r"\*\*|`", "", heading[2])))
             title, begin = offset, offset + len(line)
         offset += len(line)
     yield section(0)

@@ -145,7 +145,7 @@ class HuggingFaceLLM:
         finish: FinishReason = "length"
         if stop.is_set():
             finish = "stopped"
-        elif ended or streamer.looping:
+        elif ended:
             finish = "stop"
         return Completion(finish, Usage(length, streamer.count))
 

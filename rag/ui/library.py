@@ -2,8 +2,9 @@
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+import uuid
+from collections.abc import Generator, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from rag.ui.sessions import Session
 
 logger = logging.getLogger(__name__)
 
+Note = tuple[str, str]
+"""What became of a file: the kind (good, same, bad) and the text."""
 SCOPES = [("my documents", "mine"), ("sample documents", "samples"), ("everything", "all")]
 
 
@@ -35,27 +38,25 @@ class Library:
     ) -> Iterator[tuple[str, str, Any]]:
         """Take in the files; yields the list, the notes, and the choice of what to search."""
         session = self.session(request)
-        notes: list[tuple[str, str]] = []
+        notes: list[Note] = []
         added = False
-        paths = [Path(file) for file in files or ()]
-        session.on_the_way.update({path.name: "waiting" for path in paths})
+        paths = {uuid.uuid4().hex: Path(file) for file in files or ()}
+        session.on_the_way.update({key: (path.name, "waiting") for key, path in paths.items()})
+        # They cannot be deleted here: Gradio keeps a file that two browsers upload only once.
+        session.uploads.update(paths.values())
         try:
-            for path in paths:
-                for step, note in self._take_in(session, path):
+            for key, path in paths.items():
+                for step, note in self._take_in(session, key, path):
                     if note:
-                        session.on_the_way.pop(path.name, None)
                         notes.append(note)
                         added = added or note[0] == "good"
+                        session.on_the_way.pop(key, None)
                     else:
-                        session.on_the_way[path.name] = step
+                        session.on_the_way[key] = path.name, step
                     yield self.show(session), rendering.notes(notes), gr.skip()
         finally:
-            for path in paths:
-                session.on_the_way.pop(path.name, None)
-                # What is needed of it is in the index; Gradio made a folder for each file.
-                path.unlink(missing_ok=True)
-                with suppress(OSError):
-                    path.parent.rmdir()
+            for key in paths:
+                session.on_the_way.pop(key, None)
             with suppress(RivuletError):
                 self.backend.sessions.drop_empty(session)  # all were rejected
         scope = gr.update(value="mine") if added else gr.skip()
@@ -75,6 +76,10 @@ class Library:
             rendering.notes(notes),
             gr.skip() if left else gr.update(value="samples"),
         )
+
+    def stop(self, event: gr.EventData, request: gr.Request) -> None:
+        """Stop taking in the file whose button was pressed; its own handler then says so."""
+        self.session(request).on_the_way.pop(str(event.key), None)
 
     def forget(self, request: gr.Request) -> None:
         """Remove everything of the session, from the disk too."""
@@ -97,37 +102,54 @@ class Library:
         )
 
     def _take_in(
-        self, session: Session, path: Path
-    ) -> Iterator[tuple[str, tuple[str, str] | None]]:
+        self, session: Session, key: str, path: Path
+    ) -> Generator[tuple[str, Note | None], None, None]:
         """Yields (step, None) any number of times, then ("", note)."""
+        name = path.name
+        try:
+            with closing(self._steps(session, path)) as steps:
+                for step in steps:
+                    if key not in session.on_the_way:
+                        break
+                    yield step
+                else:
+                    return
+        except Exception as error:
+            if key in session.on_the_way:
+                if not isinstance(error, RivuletError):
+                    logger.exception("Could not take in %s", name)
+                    error = RivuletError("it could not be taken in. The log says why.")
+                yield "", ("bad", f"{name}: {error}")
+                return
+        if not session.forgotten:
+            yield "", ("same", f"{name}: stopped; nothing was added.")
+
+    def _steps(
+        self, session: Session, path: Path
+    ) -> Generator[tuple[str, Note | None], None, None]:
         embedding = self.backend.embedding
         while not embedding.wait(0):
             yield embedding.status, None
             time.sleep(0.3)
         config = self.backend.config
-        try:
-            with self.backend.sessions.store(session) as store:
-                for event in ingest_file(
-                    path,
-                    path.name,
-                    store,
-                    embedding.result(),
-                    max_bytes=config.max_file_mb * 1_000_000,
-                    read_timeout=config.read_timeout,
-                ):
-                    match event:
-                        case Progress(_, step, done, total):
-                            yield f"{step} {done} of {total}" if total else step, None
-                        case Ingested(name, known_as=known) if known:
-                            same = "it" if known == name else f"the same text, as {known},"
-                            text = f"{name}: {same} is here already; nothing was added."
-                            yield "", ("same", text)
-                        case Ingested(name):
-                            yield "", ("good", f"{name} is ready.")
-                        case Rejected(name, reason):
-                            yield "", ("bad", f"{name}: {reason}")
-        except RivuletError as error:
-            yield "", ("bad", f"{path.name}: {error}")
-        except Exception:
-            logger.exception("Could not take in %s", path.name)
-            yield "", ("bad", f"{path.name}: it could not be taken in. The log says why.")
+        with self.backend.sessions.store(session) as store:
+            events = ingest_file(
+                path,
+                path.name,
+                store,
+                embedding.result(),
+                max_bytes=config.max_file_mb * 1_000_000,
+                read_timeout=config.read_timeout,
+            )
+            for event in events:
+                match event:
+                    case Progress(_, step, done, total):
+                        yield f"{step} {done} of {total}" if total else step, None
+                    case Ingested(name, known_as=known) if known:
+                        same = "it" if known == name else f"the same text, as {known},"
+                        text = f"{name}: {same} is here already; nothing was added."
+                        yield "", ("same", text)
+                    case Ingested(name):
+                        yield "", ("good", f"{name} is ready.")
+                    case Rejected(name, reason):
+                        yield "", ("bad", f"{name}: {reason}")

@@ -1,6 +1,8 @@
 """The page: its layout, and which handler answers which event."""
 
 import json
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,12 +38,28 @@ FORGET = (
 # The buttons in the list of documents are plain HTML; a click becomes an event with the id.
 ON_LIST = """element.addEventListener('click', event => {
   const button = event.target.closest('button.remove');
-  if (button) { button.disabled = true; trigger('remove', {id: button.dataset.id}); }
+  if (!button) return;
+  button.disabled = true;
+  if (button.dataset.id) trigger('remove', {id: button.dataset.id});
+  else trigger('stop', {key: button.dataset.key});
 });"""
 # Where the list would cover the conversation, it is opened only when asked for.
+# An answer can be clicked for its sources; here by the keyboard too.
 ON_OPEN = """() => {
   if (window.innerWidth <= 900) document.querySelector('#left.open .toggle-button')?.click();
+  const answers = '#chat .bot .selectable';
+  new MutationObserver(() => {
+    for (const answer of document.querySelectorAll(answers + ':not([tabindex])')) {
+      answer.tabIndex = 0;
+      answer.title = 'Show the sources of this answer';
+    }
+  }).observe(document.body, {childList: true, subtree: true});
+  document.addEventListener('keydown', event => {
+    if (event.key === 'Enter' && event.target.matches(answers)) event.target.click();
+  });
 }"""
+KEEP_UPLOADS = 600
+"""Seconds after which an uploaded file is deleted, taken in or not."""
 UPLOADS_AT_ONCE = 4
 ANSWERS_AT_ONCE = 16
 
@@ -62,9 +80,14 @@ def theme() -> gr.themes.Base:
 def build(backend: Backend) -> gr.Blocks:
     """The whole page over `backend`, ready to be launched."""
     chat, library = Chat(backend), Library(backend)
+    # Read when components are made: uploads wait in our folder.
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads_dir(backend.config))
     page: gr.Blocks
     with gr.Blocks(
-        title="Rivulet", analytics_enabled=False, fill_height=True, delete_cache=(3600, 3600)
+        title="Rivulet",
+        analytics_enabled=False,
+        fill_height=True,
+        delete_cache=(60, KEEP_UPLOADS),
     ) as page:
         with gr.Sidebar(width=320, elem_id="left"):
             gr.HTML('<h1>Rivulet</h1><p class="hint">Ask your documents.</p>')
@@ -193,6 +216,7 @@ def build(backend: Backend) -> gr.Blocks:
         on(files.upload, library.upload, inputs=files, outputs=shelf, **uploading)
         # The list shows what came in; the drop zone is for the next files.
         on(files.upload, lambda: None, outputs=files, **quick)
+        on(documents.stop, library.stop, **quick)
         on(documents.remove, library.remove, outputs=shelf, **quick)
         on(
             forget.click,
@@ -207,6 +231,11 @@ def build(backend: Backend) -> gr.Blocks:
 
 def _nothing(count: int) -> tuple[Any, ...]:
     return (gr.skip(),) * count
+
+
+def uploads_dir(config: Config) -> Path:
+    """Where uploaded files wait: for each running program a folder of its own."""
+    return config.data_dir / "uploads" / str(config.port)
 
 
 def launch(
@@ -231,7 +260,9 @@ def launch(
             run_history=False,
             strict_cors=True,
             ssr_mode=False,
-            max_file_size=2 * config.max_file_mb * 1_000_000,
+            # Over this Gradio refuses the whole batch, so the real limit is left to ingestion.
+            max_file_size=10 * config.max_file_mb * 1_000_000,
+            auth_message="Rivulet: ask your documents.",
             theme=theme(),
             css_paths=STYLE,
             js=ON_OPEN,
@@ -239,8 +270,10 @@ def launch(
         )
     except OSError as error:
         raise ConfigurationError(
-            f"Port {config.port} on {host} cannot be used: {error}. Choose another by --port."
+            f"Port {config.port} on {host} cannot be used. Choose another by --port."
         ) from error
+    # Left by a run that was cut off. The port is ours now, and so is this folder.
+    shutil.rmtree(uploads_dir(config), ignore_errors=True)
     print(f"Rivulet is at {local_url}", flush=True)
     if share_url:
         print(f"Anyone with the login can reach it at {share_url}", flush=True)

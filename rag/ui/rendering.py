@@ -6,6 +6,7 @@ Everything from a document, a model or a person is escaped here: it is text, nev
 import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from textwrap import shorten
 from typing import Any
 
 from rag.index.store import StoredDocument
@@ -75,7 +76,7 @@ def _facts(turn: Turn) -> Iterable[str]:
 
 ENDINGS = {
     "stopped": "stopped",
-    "length": "cut at the length limit",
+    "length": "cut short: it was too long, or repeated itself",
     "truncated": "cut off: the connection or the program ended",
 }
 
@@ -84,7 +85,8 @@ def sources(turn: Turn | None) -> str:
     """The passages behind an answer, each with file, place and score; then what else was found."""
     if turn is None or not turn.sources:
         return '<p class="hint">The passages behind an answer are shown here.</p>'
-    shown = _sources(turn.sources, 1)
+    asked = shorten(turn.question, 80, placeholder=" …")
+    shown = f'<p class="hint">for “{html.escape(asked)}”</p>{_sources(turn.sources, 1)}'
     if turn.others:
         others = _sources(turn.others, 1 + len(turn.sources))
         shown += f"<h3>Also found, not given to the model</h3>{others}"
@@ -98,6 +100,8 @@ def _sources(hits: Sequence[NodeWithScore], first: int) -> str:
 
 def _source(number: int, hit: NodeWithScore) -> str:
     node = hit.node
+    # A PDF's lines end where its page did, which is narrower or wider than this one.
+    text = re.sub(r"(?<!\n)\n(?!\n)", " ", node.text) if node.page else node.text
     place = f"page {node.page}" if node.page else " › ".join(node.headings)
     return (
         f'<li class="source"><details {"open" if number == 1 else ""}><summary>'
@@ -106,7 +110,7 @@ def _source(number: int, hit: NodeWithScore) -> str:
         f"<small>{html.escape(place)}</small></span>"
         f'<span class="score" title="Cosine similarity to the question">'
         f"{max(hit.score, 0):.2f}</span>"
-        f"</summary><blockquote>{html.escape(node.text)}</blockquote></details></li>"
+        f"</summary><blockquote>{html.escape(text)}</blockquote></details></li>"
     )
 
 
@@ -114,7 +118,7 @@ def library(
     own: Sequence[StoredDocument],
     samples: Sequence[StoredDocument],
     sample_names: Sequence[str],
-    on_the_way: Mapping[str, str],
+    on_the_way: Mapping[str, tuple[str, str]],
     problem: str = "",
 ) -> str:
     """The list of documents: what is on its way, the session's own, the samples.
@@ -122,7 +126,7 @@ def library(
     `problem` is why the session's own cannot be shown.
     """
     parts = [notes([("bad", problem)])] if problem else []
-    rows = [_row(name, step, busy=True) for name, step in on_the_way.items()]
+    rows = [_row(name, step, stop=key) for key, (name, step) in on_the_way.items()]
     rows += [_row(document.name, _size(document), remove=document.id_) for document in own]
     if rows:
         parts.append(f'<ul class="documents" aria-label="My documents">{"".join(rows)}</ul>')
@@ -154,17 +158,25 @@ def preparing(status: str) -> str:
     return f'<p class="preparing" role="status">{html.escape(status)}</p>' if status else ""
 
 
-def _row(name: str, state: str, *, remove: str = "", busy: bool = False) -> str:
+def _row(name: str, state: str, *, remove: str = "", stop: str = "") -> str:
+    """One document; with a button that removes the document, or stops the file, of that key."""
     shown = html.escape(name)
-    button = (
-        f'<button type="button" class="remove" data-id="{html.escape(remove)}" '
-        f'aria-label="Remove {shown}" title="Remove">×</button>'
-        if remove
-        else ""
-    )
+    if remove:
+        button = _button("Remove", shown, f'data-id="{html.escape(remove)}"')
+    elif stop:
+        button = _button("Stop", shown, f'data-key="{html.escape(stop)}"')
+    else:
+        button = ""
     return (
-        f'<li class="{"busy" if busy else ""}"><span class="name" title="{shown}">{shown}</span>'
+        f'<li class="{"busy" if stop else ""}"><span class="name" title="{shown}">{shown}</span>'
         f'<span class="state">{html.escape(state)}</span>{button}</li>'
+    )
+
+
+def _button(verb: str, shown: str, data: str) -> str:
+    return (
+        f'<button type="button" class="remove" {data} aria-label="{verb} {shown}" '
+        f'title="{verb}">×</button>'
     )
 
 

@@ -11,6 +11,7 @@ import json
 import logging
 import shutil
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from rag.types import FinishReason, Node, NodeWithScore, Usage
 
 logger = logging.getLogger(__name__)
 
+FORGET_PATIENCE = 10.0
+"""Seconds that forgetting waits for a file that is being taken in to stop."""
 OPEN_STORES = 24
 """Indexes kept open at the same time; each costs some 5 MB, 11 files and 6 threads."""
 
@@ -54,8 +57,11 @@ class Session:
     turns: list[Turn] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
     stop: threading.Event = field(default_factory=threading.Event)
-    on_the_way: dict[str, str] = field(default_factory=dict)
-    """What is being done for each file that is on its way in."""
+    on_the_way: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Each file that is on its way in, by a key of its own: its name, and what is being done.
+    Taking it out stops it."""
+    uploads: set[Path] = field(default_factory=set)
+    """The files as they were uploaded, which are there for some minutes."""
     forgotten: bool = False
     """Whatever still goes on in it must leave nothing on the disk."""
 
@@ -176,15 +182,21 @@ class Sessions:
 
     def forget(self, session: Session) -> None:
         """Remove everything of the session from memory and from the disk."""
+        session.forgotten = True
         session.stop.set()
+        session.on_the_way.clear()
+        key = session.folder.name
+        until = time.monotonic() + FORGET_PATIENCE
+        while self._used[key] and time.monotonic() < until:  # a file that is just taken in
+            time.sleep(0.05)
         with session.lock, self._lock:
-            session.forgotten = True
-            key = session.folder.name
             if store := self._stores.pop(key, None):
                 store.close()
             self._sessions.pop(key, None)
             shutil.rmtree(session.folder, ignore_errors=True)
             session.turns.clear()
+            for file in session.uploads:
+                file.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Stop all answers, so that they are kept as far as they came; close all indexes."""

@@ -266,6 +266,64 @@ def _mentions(folder: Path, text: bytes) -> list[Path]:
     ]
 
 
+def test_the_same_file_from_two_browsers_goes_into_both(new_page: NewPage, tmp_path: Path) -> None:
+    """Gradio keeps it once for both: whoever is first must not take it from the other."""
+    file = tmp_path / "shared.txt"
+    file.write_text("The shared recipe needs saffron.", "utf-8")
+    one, other = new_page(), new_page()
+    other.locator("#box input[type=file]").set_input_files(file)
+    other.wait_for_selector("#box .thumbnail-item")
+    upload(one, file)
+    one.wait_for_selector("#notes .note.good")
+    ask(other, "What does the shared recipe need?")
+    other.wait_for_selector("#notes .note.good")
+    assert documents(one) == documents(other) == ["shared.txt"]
+    wait_for_answers(other, 1)
+
+
+def test_a_file_on_its_way_can_be_stopped(page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "long.txt"
+    file.write_text("".join(f"Sentence number {n} of many.\n\n" for n in range(20_000)), "utf-8")
+    upload(page, file)
+    page.locator("[aria-label='My documents']").get_by_text("embedding").wait_for()
+    page.get_by_role("button", name="Stop long.txt").click()
+    page.wait_for_selector("#notes .note.same")
+    assert "stopped; nothing was added" in page.locator("#notes").inner_text()
+    assert documents(page) == []
+
+
+def test_forgetting_while_a_file_is_on_its_way_leaves_nothing(
+    app: App, page: Page, tmp_path: Path
+) -> None:
+    file = tmp_path / "long.txt"
+    file.write_text("".join(f"Zebrafinch number {n}.\n\n" for n in range(20_000)), "utf-8")
+    upload(page, file)
+    page.locator("[aria-label='My documents']").get_by_text("embedding").wait_for()
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Forget everything").click()
+    expect(page.locator("[aria-label='My documents']")).to_have_count(0)
+    page.wait_for_timeout(1000)
+    assert page.locator("#notes").inner_text().strip() == ""
+    assert documents(page) == []
+    assert _mentions(app.backend.config.data_dir, b"Zebrafinch number") == []
+
+
+def test_sources_of_an_earlier_answer_by_keyboard(page: Page, tmp_path: Path) -> None:
+    for name, text in {"a.txt": "Anna plays the oboe.", "b.txt": "Boris plays chess."}.items():
+        (tmp_path / name).write_text(text, "utf-8")
+    upload(page, tmp_path / "a.txt", tmp_path / "b.txt")
+    expect(page.locator("#notes .note.good")).to_have_count(2)
+    ask(page, "What does Anna play?")
+    wait_for_answers(page, 1)
+    ask(page, "What does Boris play?")
+    wait_for_answers(page, 2)
+    expect(page.locator("#sources .source").first).to_contain_text("b.txt")
+    page.locator("#chat .bot .selectable").first.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#sources .source").first).to_contain_text("a.txt")
+    expect(page.locator("#sources")).to_contain_text("What does Anna play?")
+
+
 def test_removing_a_document_takes_it_out_of_the_search(page: Page, tmp_path: Path) -> None:
     for name, text in {"a.txt": "Anna plays the oboe.", "b.txt": "Boris plays chess."}.items():
         (tmp_path / name).write_text(text, "utf-8")

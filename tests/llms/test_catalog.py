@@ -119,7 +119,7 @@ def test_a_model_that_failed_is_tried_again_only_when_asked(tmp_path: Path) -> N
     catalog = Catalog(Config(), tmp_path / "models")
     name = str(tmp_path / "nothing-here")
     first = catalog.prepare(name)
-    with pytest.raises(ModelUnavailableError, match="holds no model"):
+    with pytest.raises(ModelUnavailableError, match="no folder"):
         first.result()
     assert catalog.prepare(name, again=False) is first
     second = catalog.prepare(name)

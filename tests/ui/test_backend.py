@@ -114,7 +114,7 @@ def test_a_model_that_cannot_be_had_is_told_and_not_tried_again_by_looking(
     backend.samples.result()
     first = backend.catalog.prepare(missing, again=False)
     for _ in range(3):
-        assert "holds no model" in backend.status()
+        assert "no folder" in backend.status()
     assert backend.catalog.prepare(missing, again=False) is first
     backend.samples.result().close()
 
@@ -126,6 +126,6 @@ def test_a_search_model_that_cannot_be_had_is_told(config: Config, samples: Path
     backend.samples.start()
     with pytest.raises(ModelUnavailableError):
         backend.samples.result()
-    with pytest.raises(RivuletError, match="holds no model"):
+    with pytest.raises(RivuletError, match="no folder"):
         backend.retrieve(backend.sessions.get("one"), "mine", "Why?")
     assert backend.sample_documents() == []

@@ -102,23 +102,48 @@ def test_of_a_mixed_batch_the_good_ones_go_in(
     assert names(library, me) == ["one.txt", "two.html"]
 
 
-def test_the_originals_do_not_stay(
+def test_an_upload_does_not_take_the_file_from_another_browser(
+    library: Library, request_of: Callable[..., gr.Request], upload: Upload
+) -> None:
+    """Gradio keeps a file that two browsers upload only once."""
+    file = upload("shared.txt", "The apple is red.")
+    add(library, request_of(1), file)
+    assert notes(add(library, request_of(2), file)) == [("good", "shared.txt is ready.")]
+
+
+def test_the_originals_go_when_everything_is_forgotten(
     library: Library, me: gr.Request, upload: Upload, tmp_path: Path
 ) -> None:
     add(library, me, upload("good.txt", "The apple is red."), upload("bad.pdf", "no"))
+    library.forget(me)
     assert not [file for file in (tmp_path / "uploads").rglob("*") if file.is_file()]
 
 
-def test_the_originals_do_not_stay_when_the_tab_is_closed(
-    library: Library, me: gr.Request, upload: Upload, tmp_path: Path
+def test_a_closed_tab_leaves_nothing_on_its_way(
+    library: Library, me: gr.Request, upload: Upload
 ) -> None:
     files = [upload(f"{n}.txt", f"The apple {n} is red.") for n in range(3)]
     updates = library.upload(files, me)
     next(updates)
     updates.close()  # type: ignore[attr-defined]
-    assert not [file for file in (tmp_path / "uploads").rglob("*") if file.is_file()]
     assert library.session(me).on_the_way == {}
     assert rows(library.show(library.session(me))) == []
+
+
+def test_a_file_on_its_way_can_be_stopped_and_the_others_go_in(
+    library: Library, me: gr.Request, upload: Upload
+) -> None:
+    files = [upload("a.txt", "The apple is red."), upload("b.txt", "The banana is yellow.")]
+    updates = library.upload(files, me)
+    next(updates)
+    key = next(iter(library.session(me).on_the_way))
+    library.stop(gr.EventData(None, {"key": key}), me)
+    *_, last = updates
+    assert notes(last) == [
+        ("same", "a.txt: stopped; nothing was added."),
+        ("good", "b.txt is ready."),
+    ]
+    assert names(library, me) == ["b.txt"]
 
 
 def test_each_file_is_shown_on_its_way(library: Library, me: gr.Request, upload: Upload) -> None:
@@ -207,7 +232,7 @@ def test_removing_the_last_leaves_no_byte(
     assert holding(tmp_path, "zanzibarquince")
     for document in library.backend.sessions.documents(library.session(me)):
         remove(library, me, document.id_)
-    assert holding(tmp_path, "zanzibarquince") == []
+    assert holding(library.session(me).folder, "zanzibarquince") == []
 
 
 def test_removing_the_last_while_a_bad_file_is_on_its_way_leaves_no_byte(
@@ -220,7 +245,7 @@ def test_removing_the_last_while_a_bad_file_is_on_its_way_leaves_no_byte(
     remove(library, me, document.id_)
     *_, last = updates
     assert notes(last)[0][0] == "bad"
-    assert holding(tmp_path, "zanzibarquince") == []
+    assert holding(library.session(me).folder, "zanzibarquince") == []
 
 
 @pytest.mark.parametrize("id_", ["", "nothing", "../..", "'; drop table"])
@@ -261,7 +286,8 @@ def test_forgetting_during_an_upload(
             break  # one is in, one is next
     library.forget(me)
     *_, last = updates
-    assert [kind for kind, _ in notes(last)].count("bad") >= 1
+    assert [kind for kind, _ in notes(last)].count("good") == 1  # and no word of the others
+    assert len(notes(last)) == 1
     assert names(library, me) == []
     assert holding(tmp_path, "zanzibarquince") == []
 

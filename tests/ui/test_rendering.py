@@ -122,7 +122,7 @@ class TestFacts:
         ("reason", "says"),
         [
             ("stopped", "stopped"),
-            ("length", "cut at the length limit"),
+            ("length", "cut short: it was too long, or repeated itself"),
             ("truncated", "cut off: the connection or the program ended"),
         ],
     )
@@ -269,7 +269,7 @@ class TestLibrary:
                 [stored("a.pdf", 1, 1), stored("b.md", 0, 1234), stored("c.pdf", 12, 5)],
                 [stored("s.md", 0, 4)],
                 ["s.md", "t.md"],
-                {"new.pdf": "embedding 32 of 90"},
+                {"key": ("new.pdf", "embedding 32 of 90")},
             )
         )
         assert self.rows(soup, "My documents") == [
@@ -286,10 +286,15 @@ class TestLibrary:
     def test_ones_own_can_be_removed(self) -> None:
         own = [stored("a.pdf", id_="one"), stored("b.pdf", id_="two")]
         samples = [stored("s.md", id_="sample")]
-        soup = safe(rendering.library(own, samples, ["s.md"], {"new.pdf": "reading"}))
+        soup = safe(rendering.library(own, samples, ["s.md"], {"key": ("new.pdf", "reading")}))
         buttons = soup.find_all("button")
-        assert [button["data-id"] for button in buttons] == ["one", "two"]
-        assert [button["aria-label"] for button in buttons] == ["Remove a.pdf", "Remove b.pdf"]
+        assert [button.get("data-id") for button in buttons] == [None, "one", "two"]
+        assert [button.get("data-key") for button in buttons] == ["key", None, None]
+        assert [button["aria-label"] for button in buttons] == [
+            "Stop new.pdf",
+            "Remove a.pdf",
+            "Remove b.pdf",
+        ]
 
     def test_a_problem_is_told_instead(self) -> None:
         soup = safe(rendering.library([], [], [], {}, "Set <RAG_EMBED_MODEL>"))
@@ -303,13 +308,14 @@ class TestLibrary:
                 [stored(hostile, id_=hostile)],
                 [stored(hostile)],
                 [hostile],
-                {hostile: hostile},
+                {hostile: (hostile, hostile)},
                 hostile,
             )
         )
         assert [span.text for span in soup.find_all(class_="name")] == [hostile] * 3
-        assert soup.find("button")["data-id"] == hostile
-        assert soup.find("button")["aria-label"] == f"Remove {hostile}"
+        stop, remove = soup.find_all("button")
+        assert (stop["data-key"], stop["aria-label"]) == (hostile, f"Stop {hostile}")
+        assert (remove["data-id"], remove["aria-label"]) == (hostile, f"Remove {hostile}")
         assert soup.find(role="alert").text == hostile
 
     @pytest.mark.parametrize("hostile", HOSTILE)
