@@ -340,7 +340,7 @@ def test_the_markup_is_well_formed() -> None:
     for markup in (
         *parts(turn),
         rendering.sources(turn),
-        rendering.library(own, own, ["s.md"], {"x": "y"}, "z"),
+        rendering.library(own, own, ["s.md"], {"k": ("x", "y")}, "z"),
         rendering.notes([("bad", "x")]),
     ):
         open_: list[str] = []
