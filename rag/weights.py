@@ -114,7 +114,7 @@ def ensure(name: str, models_dir: Path, report: Report) -> Path:
     if package is None:
         raise ModelUnavailableError(
             f"The model {name} could not be fetched from the Hugging Face Hub ({reason}). "
-            f"Check the name and the connection, or choose a local folder. A model of an "
+            f"Check the name and the connection, or set RAG_MODEL to a local folder. A model of an "
             f"OpenAI-compatible server is named openai:NAME."
         )
     try:
