@@ -22,6 +22,14 @@ from rag.types import Document, Node, NodeWithScore
 
 BATCH = 2_000
 """Passages written at once; Chroma's own limit is some 5,000."""
+HNSW: Any = {
+    "space": "cosine",
+    "max_neighbors": 64,
+    "ef_construction": 500,
+    "ef_search": 1000,
+}
+"""How thoroughly the graph of vectors is built and searched. With Chroma's defaults a quarter of
+the questions over passages that are much alike missed the passage they fit (docs/decisions.md)."""
 # Documents are never searched by nearness; Chroma wants a vector for every record.
 _NO_VECTOR = [0.0]
 
@@ -61,7 +69,7 @@ class ChromaStore:
             self._passages = self._client.get_or_create_collection(
                 f"passages{suffix}",
                 embedding_function=None,
-                configuration={"hnsw": {"space": "cosine"}},
+                configuration={"hnsw": HNSW},
                 metadata={"embed_model": embed_model},
             )
             self._documents = self._client.get_or_create_collection(
