@@ -44,7 +44,7 @@ def run() -> NoReturn:
     reachable = options.share or options.host not in LOOPBACK
     if reachable and not auth and not (options.open or config.on_space):
         auth = (("rivulet", secrets.token_urlsafe(15)),)
-        print(f"Log in as {auth[0][0]} with the password {auth[0][1]}")
+        print(f"Log in as {auth[0][0]} with the password {auth[0][1]}", flush=True)
     config = dataclasses.replace(
         config,
         data_dir=options.data_dir.expanduser().resolve(),
