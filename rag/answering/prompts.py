@@ -9,10 +9,10 @@ from rag.types import ChatMessage, NodeWithScore
 
 TEMPLATE = (
     "Context from my documents:\n-----\n{passages}-----\n"
-    "Using this context and not prior knowledge, answer the query.\n"
+    "Using this context and not prior knowledge, answer the query in a full sentence.\n"
     "Query: {question}\nAnswer: "
 )
-"""Of nine wordings the one with which the default model answers best (docs/decisions.md)."""
+"""Of eleven wordings the one with which the default model answers best (docs/decisions.md)."""
 NO_HITS = "There is nothing to search here yet. Add a document and ask again."
 """The answer where no passage was found; no model is called for it."""
 NO_TEXT = "The model gave no answer. Ask in other words, or choose another model."
@@ -83,5 +83,9 @@ def _user_text(question: str, nodes: Sequence[NodeWithScore]) -> str:
 
 
 def _passage(hit: NodeWithScore) -> str:
-    """A passage below its heading: its subject often stands only there."""
-    return "\n".join((*hit.node.headings[-1:], hit.node.text)) + "\n\n"
+    """A passage below its heading: its subject often stands only there.
+
+    A heading that is a question is left out; a small model repeats it instead of answering.
+    """
+    heading = [title for title in hit.node.headings[-1:] if not title.endswith("?")]
+    return "\n".join((*heading, hit.node.text)) + "\n\n"

@@ -101,3 +101,14 @@ def test_a_passage_longer_than_the_window() -> None:
     with pytest.raises(ContextWindowError, match="No passage fits") as caught:
         build(llm, "Why?", [hit("word " * 200)], max_tokens=30)
     assert "larger window" in str(caught.value)
+
+
+def test_a_heading_is_given_unless_it_is_a_question() -> None:
+    """A small model repeats a question that stands above the passage."""
+    for headings, given in {
+        ("Guide", "Prices"): True,
+        ("Guide", "What does it cost?"): False,
+    }.items():
+        node = Node("Ten euros.", "d", 0, 0, "f.md", None, headings)
+        prompt = build(ScriptedLLM(), "How much?", [NodeWithScore(node, 0.5)], max_tokens=9)
+        assert (f"{headings[-1]}\nTen euros." in prompt.messages[-1].content) is given
