@@ -100,3 +100,8 @@ class Completion:
 
     finish_reason: FinishReason
     usage: Usage | None = None
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, for a person: "1 passage", "1,234 passages"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -1,1 +1,1 @@
-"""question -> sources + stream: prompts, synthesis, query engine, chat engine."""
+"""question -> sources + stream: the prompt, the engine, its events."""

@@ -12,7 +12,7 @@ from rag.answering import prompts
 from rag.answering.events import Events, Finished, Sources, Status, Timings
 from rag.index.retrieval import Retriever
 from rag.llms.protocol import LLM
-from rag.types import ChatMessage, Completion
+from rag.types import ChatMessage, Completion, counted
 
 
 def answer(
@@ -44,7 +44,7 @@ def answer(
         return
     prompt = prompts.build(llm, question, nodes, history, max_tokens=max_tokens)
     yield Sources(tuple(prompt.nodes), tuple(nodes[len(prompt.nodes) :]))
-    yield Status(f"Reading {_count(len(prompt.nodes), 'passage')}")
+    yield Status(f"Reading {counted(len(prompt.nodes), 'passage')}")
     first = 0.0
     pieces = 0
     with closing(llm.stream(prompt.messages, max_tokens=max_tokens)) as stream:
@@ -69,7 +69,3 @@ def answer(
     elif tokens > 1:
         yield replace(timings, tokens_per_second=(tokens - 1) / max(writing, 1e-6))
     yield Finished(completion.finish_reason, usage)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

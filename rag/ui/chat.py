@@ -160,9 +160,7 @@ class Chat:
                             gr.skip(),
                             rendering.sources(turn) if step.sources else gr.skip(),
                         )
-        except RivuletError as error:
-            turn.error, turn.finish_reason = str(error), "error"
-        except NotImplementedError as error:
+        except (RivuletError, NotImplementedError) as error:
             turn.error, turn.finish_reason = str(error), "error"
         except Exception:
             number = uuid.uuid4().hex[:8]

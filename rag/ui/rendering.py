@@ -10,7 +10,7 @@ from textwrap import shorten
 from typing import Any
 
 from rag.index.store import StoredDocument
-from rag.types import NodeWithScore
+from rag.types import NodeWithScore, counted
 from rag.ui.sessions import Turn
 
 Message = dict[str, Any]
@@ -68,7 +68,7 @@ def _facts(turn: Turn) -> Iterable[str]:
     if turn.timings.tokens_per_second is not None:
         facts.append(f"{turn.timings.tokens_per_second:.0f} tokens/s")
     if turn.sources:
-        facts.append(_count(len(turn.sources), "passage"))
+        facts.append(counted(len(turn.sources), "passage"))
     if turn.finish_reason in ENDINGS:
         facts.append(ENDINGS[turn.finish_reason])
     return facts
@@ -181,9 +181,5 @@ def _button(verb: str, shown: str, data: str) -> str:
 
 
 def _size(document: StoredDocument) -> str:
-    pages = f"{_count(document.pages, 'page')}, " if document.pages else ""
-    return f"{pages}{_count(document.passages, 'passage')}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    pages = f"{counted(document.pages, 'page')}, " if document.pages else ""
+    return f"{pages}{counted(document.passages, 'passage')}"

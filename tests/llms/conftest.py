@@ -9,8 +9,23 @@ from typing import Any
 
 import pytest
 
+from rag.llms.protocol import TextStream
+from rag.types import Completion
+
 GUARD = 20
 """Seconds after which a test that hangs is given up."""
+
+
+def read(stream: TextStream) -> tuple[list[str], Completion]:
+    """The pieces that have text, and how it ended."""
+    pieces = []
+    while True:
+        try:
+            piece = next(stream)
+        except StopIteration as end:
+            return pieces, end.value
+        if piece:
+            pieces.append(piece)
 
 
 class Request(BaseHTTPRequestHandler):

@@ -12,25 +12,13 @@ import pytest
 from rag.answering import prompts
 from rag.errors import ContextWindowError, ModelError, ModelUnavailableError
 from rag.llms.huggingface import LOOP, HuggingFaceLLM
-from rag.llms.protocol import TextStream
 from rag.types import ChatMessage, Completion, Node, NodeWithScore
+from tests.llms.conftest import read
 
 pytestmark = pytest.mark.slow
 
 GUARD = 60
 ASKED = [ChatMessage("user", "Write a story about a fox.")]
-
-
-def read(stream: TextStream) -> tuple[list[str], Completion]:
-    """The pieces that have text, and how it ended."""
-    pieces = []
-    while True:
-        try:
-            piece = next(stream)
-        except StopIteration as end:
-            return pieces, end.value
-        if piece:
-            pieces.append(piece)
 
 
 def ask(llm: HuggingFaceLLM, question: str, max_tokens: int = 12) -> tuple[list[str], Completion]:

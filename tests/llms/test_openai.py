@@ -16,6 +16,7 @@ import pytest
 from rag.errors import ConfigurationError, ContextWindowError, ProviderError
 from rag.llms.openai import OpenAI, list_models
 from rag.types import ChatMessage, Completion, Usage
+from tests.llms.conftest import read
 
 KEY = "sk-a-very-secret-key"
 ASKED = [ChatMessage("user", "Why is the sky blue?")]
@@ -71,17 +72,9 @@ def model(server: Any, **options: Any) -> OpenAI:
     return OpenAI("m", server.url, KEY, **{"max_retries": 0, **options})
 
 
-def read(llm: OpenAI, max_tokens: int = 50) -> tuple[list[str], Completion]:
+def answered(llm: OpenAI, max_tokens: int = 50) -> tuple[list[str], Completion]:
     """The pieces that have text, and how it ended."""
-    pieces = []
-    stream = llm.stream(ASKED, max_tokens=max_tokens)
-    while True:
-        try:
-            piece = next(stream)
-        except StopIteration as end:
-            return pieces, end.value
-        if piece:
-            pieces.append(piece)
+    return read(llm.stream(ASKED, max_tokens=max_tokens))
 
 
 def fails(llm: OpenAI, error: type[Exception] = ProviderError) -> tuple[list[str], str]:
@@ -102,7 +95,7 @@ def wait_for(condition: Callable[[], bool]) -> bool:
 
 def test_text_finish_reason_and_usage(server: Any) -> None:
     server.behaviours.append(NORMAL)
-    pieces, completion = read(model(server))
+    pieces, completion = answered(model(server))
     assert pieces == ["The", " sky"]
     assert completion == Completion("stop", Usage(7, 3))
 
@@ -115,7 +108,7 @@ def test_the_first_item_is_empty_and_comes_before_the_server_answers(server: Any
 
 def test_what_is_sent(server: Any) -> None:
     server.behaviours.append(NORMAL)
-    read(model(server), max_tokens=42)
+    answered(model(server), max_tokens=42)
     (body,) = server.received
     assert body["messages"] == [{"role": "user", "content": "Why is the sky blue?"}]
     assert body["stream"] is True
@@ -128,7 +121,7 @@ def test_openais_own_server_knows_the_limit_by_its_newer_name(
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", server.url)  # stands in for OpenAI's own
     server.behaviours.append(NORMAL)
-    read(OpenAI("m", api_key=KEY), max_tokens=42)
+    answered(OpenAI("m", api_key=KEY), max_tokens=42)
     (body,) = server.received
     assert body["max_completion_tokens"] == 42
     assert "max_tokens" not in body
@@ -136,37 +129,37 @@ def test_openais_own_server_knows_the_limit_by_its_newer_name(
 
 def test_the_length_limit(server: Any) -> None:
     server.behaviours.append(streams(chunk("The"), chunk(None, "length"), DONE))
-    assert read(model(server)) == (["The"], Completion("length"))
+    assert answered(model(server)) == (["The"], Completion("length"))
 
 
 def test_one_byte_at_a_time(server: Any) -> None:
     body = chunk("Ü🙂") + chunk("漢字") + chunk(None, "stop") + DONE
     server.behaviours.append(streams(*(bytes([byte]) for byte in body)))
-    assert read(model(server)) == (["Ü🙂", "漢字"], Completion("stop"))
+    assert answered(model(server)) == (["Ü🙂", "漢字"], Completion("stop"))
 
 
 def test_events_without_choices_are_no_text(server: Any) -> None:
     server.behaviours.append(
         streams(chunk(choices=[]), chunk("The"), chunk(choices=[]), chunk(None, "stop"), DONE)
     )
-    assert read(model(server)) == (["The"], Completion("stop"))
+    assert answered(model(server)) == (["The"], Completion("stop"))
 
 
 def test_an_empty_answer_is_no_error(server: Any) -> None:
     server.behaviours.append(streams(chunk(None, "stop"), DONE))
-    assert read(model(server)) == ([], Completion("stop"))
+    assert answered(model(server)) == ([], Completion("stop"))
 
 
 @pytest.mark.parametrize("then", ["end", "cut"])
 def test_an_answer_that_breaks_off_is_truncated(server: Any, then: str) -> None:
     server.behaviours.append(streams(chunk("The"), chunk(" sky"), then=then))
-    assert read(model(server, max_retries=2)) == (["The", " sky"], Completion("truncated"))
+    assert answered(model(server, max_retries=2)) == (["The", " sky"], Completion("truncated"))
     assert len(server.received) == 1  # a stream that has begun is never begun again
 
 
 def test_an_answer_cut_after_its_end_is_whole(server: Any) -> None:
     server.behaviours.append(streams(chunk("The"), chunk(None, "stop"), then="cut"))
-    assert read(model(server)) == (["The"], Completion("stop"))
+    assert answered(model(server)) == (["The"], Completion("stop"))
 
 
 def test_a_connection_cut_before_any_text_is_an_error(server: Any) -> None:
@@ -253,7 +246,7 @@ def test_a_server_that_is_not_there() -> None:
 
 def test_a_start_that_fails_is_tried_again(server: Any) -> None:
     server.behaviours += [replies(429, Retry_After="0.05"), replies(500), NORMAL]
-    pieces, completion = read(model(server, max_retries=2))
+    pieces, completion = answered(model(server, max_retries=2))
     assert pieces == ["The", " sky"]
     assert completion.finish_reason == "stop"
     assert len(server.received) == 3
@@ -330,7 +323,7 @@ def test_two_streams_do_not_mix(server: Any) -> None:
     server.behaviours += [says("a"), says("b")]
     llm = model(server)
     results: list[tuple[list[str], Completion]] = []
-    readers = [threading.Thread(target=lambda: results.append(read(llm))) for _ in range(2)]
+    readers = [threading.Thread(target=lambda: results.append(answered(llm))) for _ in range(2)]
     for reader in readers:
         reader.start()
     for reader in readers:
@@ -347,7 +340,7 @@ def test_openais_own_server_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_another_server_needs_none(server: Any) -> None:
     server.behaviours.append(NORMAL)
-    pieces, _ = read(OpenAI("m", server.url))
+    pieces, _ = answered(OpenAI("m", server.url))
     assert pieces == ["The", " sky"]
 
 
