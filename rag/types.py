@@ -50,6 +50,8 @@ class Node:
     page: int | None = None
     headings: tuple[str, ...] = ()
     """The headings above the passage, outermost first."""
+    metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """The metadata of its document."""
 
     @property
     def id_(self) -> str:
@@ -79,11 +81,28 @@ class NodeWithScore:
     node: Node
     score: float
 
+    @property
+    def text(self) -> str:
+        return self.node.text
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        return self.node.metadata
+
 
 @dataclass(frozen=True)
 class ChatMessage:
     role: Literal["system", "user", "assistant"]
     content: str
+    finish_reason: FinishReason | None = None
+    """How an answer ended, in a history: one that is not whole can be told by it."""
+
+
+@dataclass(frozen=True)
+class Reasoning:
+    """A piece of what a model writes for itself before it answers: never part of the answer."""
+
+    text: str
 
 
 @dataclass(frozen=True)

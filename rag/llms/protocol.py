@@ -3,15 +3,17 @@
 from collections.abc import Generator, Sequence
 from typing import Protocol
 
-from rag.types import ChatMessage, Completion
+from rag.types import ChatMessage, Completion, Reasoning
 
-TextStream = Generator[str, None, Completion]
+TextStream = Generator[str | Reasoning, None, Completion]
 """Text as the model writes it, then (as the generator's return value) how it ended.
 
 - The first item comes once the model has begun (its request sent, its prefill begun), and may
   be empty. A generator does nothing before its first `next()`.
 - Items may be empty: they carry no text, and come at least every `HEARTBEAT` seconds while the
   model is silent, so that whoever reads can stop between two tokens.
+- What a server marks as the model's reasoning comes as `Reasoning`. Tags in the text are left
+  in it: the engine takes them apart (`filters.ReasoningTags`).
 - Closing the generator stops the model within about one token.
 """
 
@@ -20,25 +22,40 @@ HEARTBEAT = 0.1
 
 
 class LLM(Protocol):
-    """A language model that streams."""
+    """A language model."""
 
     model_name: str
     context_window: int
     """Tokens that prompt and answer may have together."""
+    max_tokens: int
+    """Tokens of an answer where a call sets no limit of its own."""
     is_streaming: bool
-    """False for a model that cannot stream; asking it to raises NotImplementedError."""
+    """False for a model that gives its text only when it is whole."""
 
     is_small: bool
-    """True below a billion parameters. Such a model is lost in much text: it is given the best
-    passage alone, and no earlier turns, which it would repeat."""
+    """True below a billion parameters. Such a model is lost in much text: it is given no earlier
+    turns, which it would repeat."""
 
-    def stream(self, messages: Sequence[ChatMessage], *, max_tokens: int) -> TextStream:
-        """Answer `messages` in at most `max_tokens` tokens.
+    def stream(
+        self,
+        messages: Sequence[ChatMessage],
+        *,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        stop: Sequence[str] = (),
+    ) -> TextStream:
+        """Answer `messages` in at most `max_tokens` tokens, ending before any text of `stop`.
 
-        Raises ModelError, and only while it is iterated.
+        An option that is not given is the model's own. Raises ModelError, and only while it
+        is iterated.
         """
         ...
 
     def count_tokens(self, text: str) -> int:
         """Tokens of `text` as this model counts them, or a little more."""
         ...
+
+
+def estimate_tokens(text: str) -> int:
+    """Tokens of `text` where the tokenizer is elsewhere: more than what common ones count."""
+    return len(text.encode()) // 3 + 1

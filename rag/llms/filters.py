@@ -1,0 +1,131 @@
+"""Filters of streamed text: what a piece holds of them is passed on as soon as it is decided.
+
+Each takes text with `feed`, cut into pieces anywhere, and gives with `flush` what it still held
+back at the end. They know nothing of models.
+"""
+
+import string
+from collections.abc import Sequence
+
+from rag.types import Reasoning
+
+OPENINGS = ("<think>", "<thinking>", "<reasoning>", "<thought>")
+"""The tags between which, and their closing ones, models write their reasoning."""
+# `str.lower` would change the length of some texts.
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+
+
+class StopSequences:
+    """Passes the text before the first occurrence of any of `stop`, and nothing after it.
+
+    The first is the one that begins first. Only what may be the beginning of one is held back.
+    Empty sequences are ignored.
+    """
+
+    def __init__(self, stop: Sequence[str]):
+        self._stop = [sequence for sequence in stop if sequence]
+        self._held = ""
+        self.stopped = False
+        """Whether one has come: no text passes any more."""
+
+    def feed(self, text: str) -> str:
+        if self.stopped:
+            return ""
+        text = self._held + text
+        found = self._find(text)
+        undecided = _beginning(text, self._stop)
+        self.stopped = found < len(text) and found <= undecided
+        self._held = "" if self.stopped else text[undecided:]
+        return text[: min(found, undecided)]
+
+    def flush(self) -> str:
+        text, self._held = self._held, ""
+        found = self._find(text)
+        self.stopped = self.stopped or found < len(text)
+        return text[:found]
+
+    def _find(self, text: str) -> int:
+        """Where the first sequence begins; the length of `text` when none is in it."""
+        places = [text.find(sequence) for sequence in self._stop]
+        return min((place for place in places if place >= 0), default=len(text))
+
+
+class ReasoningTags:
+    """Takes apart what stands in reasoning tags before an answer, and the answer.
+
+    Blocks count only before the first text of the answer, in upper or lower case, each up to
+    the closing tag of its own name or to the end. Where there is one, white space before the
+    answer is left out. White space at the very beginning is held back, since a block may follow.
+    """
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._space: list[str] = []
+        """White space before the answer, while there is no block."""
+        self._closing = ""
+        """The tag that ends the block, inside of one."""
+        self._reasoned = False
+        self._answering = False
+
+    def feed(self, text: str) -> list[str | Reasoning]:
+        pieces: list[str | Reasoning] = []
+        text, self._held = self._held + text, ""
+        while text and not self._answering:
+            text = self._inside(text, pieces) if self._closing else self._before(text)
+        if text:
+            pieces.append(text)
+        return pieces
+
+    def flush(self) -> list[str | Reasoning]:
+        text, self._held = "".join(self._space) + self._held, ""
+        self._space = []
+        if not text:
+            return []
+        return [Reasoning(text) if self._closing else text]
+
+    def _before(self, text: str) -> str:
+        """What is left of `text` once it is known whether a block or the answer begins."""
+        body = text.lstrip()
+        if not self._reasoned:
+            self._space.append(text[: len(text) - len(body)])
+        start = body[: max(map(len, OPENINGS))].translate(_LOWER)
+        for tag in OPENINGS:
+            if start.startswith(tag):
+                self._space, self._reasoned, self._closing = [], True, f"</{tag[1:]}"
+                return body[len(tag) :]
+        if any(tag.startswith(start) for tag in OPENINGS):  # so does an empty text
+            self._held = body
+            return ""
+        self._answering = True
+        body, self._space = "".join(self._space) + body, []
+        return body
+
+    def _inside(self, text: str, pieces: list[str | Reasoning]) -> str:
+        """What is left of `text` after the end of the block."""
+        lower = text.translate(_LOWER)
+        begin = lower.find(self._closing)
+        rest = ""
+        if begin >= 0:
+            rest = text[begin + len(self._closing) :]
+            self._closing = ""
+        else:
+            begin = _beginning(lower, [self._closing])
+            self._held = text[begin:]
+        if begin:
+            pieces.append(Reasoning(text[:begin]))
+        return rest
+
+
+def open_tag(text: str) -> str:
+    """The opening reasoning tag that `text` ends with, but for white space; empty without one."""
+    end = text.rstrip()[-max(map(len, OPENINGS)) :].translate(_LOWER)
+    return next((tag for tag in OPENINGS if end.endswith(tag)), "")
+
+
+def _beginning(text: str, marks: Sequence[str]) -> int:
+    """Where the beginning of one of `marks` stands at the end of `text`; its length if nowhere."""
+    first = len(text) - max(map(len, marks), default=1) + 1
+    for place in range(max(first, 0), len(text)):
+        if any(mark.startswith(text[place:]) for mark in marks):
+            return place
+    return len(text)
