@@ -24,7 +24,11 @@ class Document:
 
     def __post_init__(self) -> None:
         if not self.id_:
-            object.__setattr__(self, "id_", hashlib.sha256(self.text.encode()).hexdigest()[:32])
+            object.__setattr__(self, "id_", self.text_hash)
+
+    @property
+    def text_hash(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()[:32]
 
     @property
     def name(self) -> str:
@@ -51,7 +55,7 @@ class Node:
     headings: tuple[str, ...] = ()
     """The headings above the passage, outermost first."""
     metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """The metadata of its document."""
+    """The metadata of its document, and `page_label` where that has pages."""
 
     @property
     def id_(self) -> str:

@@ -43,7 +43,19 @@ def split(
         for offset, text in chunks.chunk_indices(document.text[begin:end]):
             start = begin + offset
             page = document.page_at(start)
-            nodes.append(Node(text, document.id_, len(nodes), start, document.name, page, headings))
+            metadata = dict(document.metadata) | ({"page_label": str(page)} if page else {})
+            nodes.append(
+                Node(
+                    text,
+                    document.id_,
+                    len(nodes),
+                    start,
+                    document.name,
+                    page,
+                    headings,
+                    metadata,
+                )
+            )
     return nodes
 
 

@@ -86,12 +86,13 @@ def ingest_file(
 def ingest(
     document: Document, store: ChromaStore, embed_model: Embedding
 ) -> Iterator[Progress | Ingested]:
-    """Take `document` into `store`; one that is there already is left as it is."""
+    """Take `document` into `store`; one that is there already is left as it is, one with the same
+    `id_` and another text is replaced."""
     name, pages = document.name, len(document.page_starts)
-    for known in store.documents():
-        if known.id_ == document.id_:
-            yield Ingested(name, known.id_, known.pages, known.passages, known.name)
-            return
+    known = store.document(document.id_)
+    if known and known.text_hash == document.text_hash:
+        yield Ingested(name, known.id_, known.pages, known.passages, known.name)
+        return
     yield Progress(name, "splitting")
     nodes = split(document, embed_model.tokenizer)
     vectors: list[Vector] = []
@@ -100,5 +101,7 @@ def ingest(
         batch = nodes[begin : begin + EMBED_STEP]
         vectors += embed_model.embed([node.embedded_text for node in batch])
     yield Progress(name, "storing", len(nodes), len(nodes))
+    if known:
+        store.delete(known.id_)
     store.add(document, nodes, vectors)
     yield Ingested(name, document.id_, pages, len(nodes))

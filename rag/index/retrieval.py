@@ -15,11 +15,16 @@ class Retriever(Protocol):
 
 
 class VectorIndexRetriever:
-    """The `similarity_top_k` passages of one or more stores nearest to the question."""
+    """The `similarity_top_k` passages of one or more stores nearest to the question.
+
+    Raises ValueError when that is not at least one.
+    """
 
     def __init__(
         self, stores: Sequence[ChromaStore], embed_model: Embedding, similarity_top_k: int = 2
     ):
+        if similarity_top_k < 1:
+            raise ValueError(f"similarity_top_k is {similarity_top_k}; it has to be 1 or more.")
         self.stores = stores
         self.embed_model = embed_model
         self.similarity_top_k = similarity_top_k

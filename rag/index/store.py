@@ -5,8 +5,10 @@ Two collections make one index: `passages` holds text, place and vector of every
 the record is written last and removed first, so a crash leaves no half document behind.
 """
 
+import json
 import time
 import uuid
+import weakref
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -46,6 +48,7 @@ class StoredDocument:
     characters: int
     added: float
     """When it came in, in seconds since 1970."""
+    text_hash: str = ""
 
 
 class ChromaStore:
@@ -60,6 +63,7 @@ class ChromaStore:
         settings = Settings(anonymized_telemetry=False)
         # Clients in memory share one store: the name keeps indexes apart there.
         suffix = f"-{uuid.uuid4().hex}" if path is None else ""
+        names = (f"passages{suffix}", f"documents{suffix}")
         try:
             self._client: Any = (
                 chromadb.EphemeralClient(settings)
@@ -67,26 +71,30 @@ class ChromaStore:
                 else chromadb.PersistentClient(path, settings)
             )
             self._passages = self._client.get_or_create_collection(
-                f"passages{suffix}",
+                names[0],
                 embedding_function=None,
                 configuration={"hnsw": HNSW},
                 metadata={"embed_model": embed_model},
             )
             self._documents = self._client.get_or_create_collection(
-                f"documents{suffix}", embedding_function=None
+                names[1], embedding_function=None
             )
         except Exception as error:  # Chroma raises its own kinds and Rust's
             raise StoreError(
                 f"The index in {path or 'memory'} cannot be opened: {error}. "
                 f"Move the folder away, or choose another one by RAG_DATA_DIR."
             ) from error
+        # A store that is dropped gives back what it holds, as one that is closed.
+        self._close = weakref.finalize(self, _release, self._client, () if path else names)
+        self._close.atexit = False  # nothing is left to be written then
         made_by = (self._passages.metadata or {}).get("embed_model")
         if made_by != embed_model:
             self.close()
             raise EmbeddingMismatchError(
                 f"The index in {path} was made with the embedding model {made_by}, but "
-                f'{embed_model} is set. Set RAG_EMBED_MODEL={made_by}, or use "Forget everything" '
-                f"and add the documents again."
+                f"{embed_model} is set. Set RAG_EMBED_MODEL={made_by} (embed_model in Python), or "
+                f'remove the index ("Forget everything" on the page, the folder itself from '
+                f"Python) and add the documents again."
             )
         self._remove_orphans()
 
@@ -100,6 +108,7 @@ class ChromaStore:
             len(nodes),
             len(document.text),
             time.time(),
+            document.text_hash,
         )
         fields = asdict(record)
         try:
@@ -129,12 +138,13 @@ class ChromaStore:
     @zeroed_memory()
     def documents(self) -> list[StoredDocument]:
         """The records of all documents, the newest first."""
-        found = self._documents.get(include=["metadatas"])
-        records = [
-            StoredDocument(id_, **fields)  # type: ignore[arg-type]
-            for id_, fields in zip(found["ids"], found["metadatas"] or (), strict=True)
-        ]
+        records = self._records()
         return sorted(records, key=lambda record: record.added, reverse=True)
+
+    @zeroed_memory()
+    def document(self, document_id: str) -> StoredDocument | None:
+        """The record of one document; None when it is not there."""
+        return next(iter(self._records(ids=[document_id])), None)
 
     @zeroed_memory()
     def query(self, vector: Vector, top_k: int) -> list[NodeWithScore]:
@@ -154,10 +164,16 @@ class ChromaStore:
             for text, place, distance in zip(texts[0], places[0], distances[0], strict=True)
         ]
 
-    @zeroed_memory()
     def close(self) -> None:
-        """Give back the files and threads; the index must not be used afterwards."""
-        self._client.close()
+        """Give back the files, threads and memory; the index must not be used afterwards."""
+        self._close()
+
+    def _records(self, **which: Any) -> list[StoredDocument]:
+        found = self._documents.get(include=["metadatas"], **which)
+        return [
+            StoredDocument(id_, **fields)  # type: ignore[arg-type]
+            for id_, fields in zip(found["ids"], found["metadatas"] or (), strict=True)
+        ]
 
     def _remove_passages(self, document_id: str) -> None:
         self._passages.delete(where={"document_id": document_id})
@@ -170,6 +186,13 @@ class ChromaStore:
             self._passages.delete(ids=orphans[begin : begin + BATCH])
 
 
+@zeroed_memory()
+def _release(client: Any, collections: Sequence[str]) -> None:
+    for name in collections:  # in memory they would stay as long as the process
+        client.delete_collection(name)
+    client.close()
+
+
 def _to_metadata(node: Node) -> dict[str, Any]:
     return {
         "document_id": node.document_id,
@@ -178,6 +201,7 @@ def _to_metadata(node: Node) -> dict[str, Any]:
         "file_name": node.file_name,
         "page": node.page or 0,
         "headings": "\n".join(node.headings),
+        "metadata": json.dumps(dict(node.metadata), default=str),
     }
 
 
@@ -191,4 +215,5 @@ def _to_node(text: str, place: Any) -> Node:
         place["file_name"],
         place["page"] or None,
         tuple(headings.split("\n")) if headings else (),
+        json.loads(place.get("metadata", "{}")),
     )
