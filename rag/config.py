@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, cast, get_args
 
 import platformdirs
 
@@ -14,6 +15,19 @@ from rag.errors import ConfigurationError
 
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 DEFAULT_EMBED_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+
+ResponseMode = Literal[
+    "compact",
+    "refine",
+    "tree_summarize",
+    "simple_summarize",
+    "generation",
+    "no_text",
+    "context_only",
+    "accumulate",
+    "compact_accumulate",
+]
+"""How an answer is made of passages: LlamaIndex's response modes."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +46,8 @@ class Config:
     """Passages given to the model."""
     max_new_tokens: int = 256
     """Length limit of one answer, in tokens."""
+    response_mode: ResponseMode = "compact"
+    """How an answer is made of the passages; see `answering.synthesis`."""
     max_file_mb: int = 50
     """Size limit of one uploaded file, in megabytes of 1,000,000 bytes."""
     read_timeout: int = 120
@@ -43,6 +59,11 @@ class Config:
     """Whether this is a Hugging Face Space, which is reached from outside and meant to be."""
     any_model: bool = True
     """Whether a person may type any model's name; off where strangers can open the page."""
+
+    @property
+    def models_dir(self) -> Path:
+        """Folder of the weights."""
+        return self.data_dir / "models"
 
     @property
     def offers_openai(self) -> bool:
@@ -86,6 +107,12 @@ def _model(text: str) -> str:
     return text
 
 
+def _mode(text: str) -> ResponseMode:
+    if text not in get_args(ResponseMode):
+        raise ValueError(f"it has to be one of {', '.join(get_args(ResponseMode))}")
+    return cast(ResponseMode, text)
+
+
 def _address(text: str) -> str:
     if not text.startswith(("http://", "https://")):
         raise ValueError("it has to begin with http:// or https://")
@@ -116,6 +143,7 @@ VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
     "RAG_DATA_DIR": ("data_dir", lambda text: Path(text).expanduser()),
     "RAG_TOP_K": ("top_k", _positive),
     "RAG_MAX_NEW_TOKENS": ("max_new_tokens", _positive),
+    "RAG_RESPONSE_MODE": ("response_mode", _mode),
     "RAG_MAX_FILE_MB": ("max_file_mb", _positive),
     "RAG_READ_TIMEOUT": ("read_timeout", _positive),
     "RAG_AUTH": ("auth", parse_auth),

@@ -1,71 +1,105 @@
-"""The one path from a question to its answer: retrieve, lay out the prompt, stream.
+"""The one path from a question to its answer: condense, retrieve, post-process, synthesize.
 
 Knows nothing of who reads the events: the page, the terminal, or `StreamingResponse`.
 """
 
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 
 from rag.answering import prompts
-from rag.answering.events import Events, Finished, Sources, Status, Timings
+from rag.answering.budget import left_beside, newest
+from rag.answering.calls import Calls, both
+from rag.answering.events import Event, Events, Finished, SearchedFor, Sources, Status, Timings
+from rag.answering.synthesis import ResponseSynthesizer
 from rag.index.retrieval import Retriever
-from rag.llms.protocol import LLM
-from rag.types import ChatMessage, Completion, counted
+from rag.types import ChatMessage, NodeWithScore
+
+Postprocessor = Callable[[Sequence[NodeWithScore], str], Sequence[NodeWithScore]]
+"""Takes the passages that were found, and the question; returns those to answer from."""
 
 
 def answer(
     question: str,
     retriever: Retriever,
-    llm: LLM,
+    synthesizer: ResponseSynthesizer,
     history: Sequence[ChatMessage] = (),
-    *,
-    max_tokens: int,
+    node_postprocessors: Sequence[Postprocessor] = (),
 ) -> Events:
     """Answer `question` from what `retriever` finds, with `history` before it.
 
-    Raises NotImplementedError before retrieval when the model cannot stream, and whatever
-    retrieval and model raise; text that came before an error has been yielded.
+    Raises ValueError for a question without a word, NotImplementedError before retrieval where
+    a stream is asked of a model that cannot, and whatever retrieval and model raise; text that
+    came before an error has been yielded.
     """
-    if not llm.is_streaming:
-        raise NotImplementedError(
-            f"The model {llm.model_name} cannot stream. Choose another one by RAG_MODEL."
-        )
     asked = time.monotonic()
-    yield Status("Searching your documents")
-    nodes = retriever.retrieve(question)
-    timings = Timings(retrieval=time.monotonic() - asked)
-    yield timings
-    if not nodes:
-        yield Sources(())
-        yield prompts.NO_HITS
-        yield Finished("stop")
-        return
-    prompt = prompts.build(llm, question, nodes, history, max_tokens=max_tokens)
-    yield Sources(tuple(prompt.nodes), tuple(nodes[len(prompt.nodes) :]))
-    yield Status(f"Reading {counted(len(prompt.nodes), 'passage')}")
-    first = 0.0
-    pieces = 0
-    with closing(llm.stream(prompt.messages, max_tokens=max_tokens)) as stream:
-        while True:
-            try:
-                piece = next(stream)
-            except StopIteration as end:
-                completion: Completion = end.value
-                break
-            if piece:
-                pieces += 1
-            if piece.strip() and not first:
-                first = time.monotonic()
-                timings = replace(timings, first_token=first - asked)
-                yield timings
-            yield piece
-    writing = time.monotonic() - first
-    usage = completion.usage
-    tokens = usage.completion_tokens if usage else pieces
-    if not first:
-        yield prompts.NO_TEXT
-    elif tokens > 1:
-        yield replace(timings, tokens_per_second=(tokens - 1) / max(writing, 1e-6))
-    yield Finished(completion.finish_reason, usage)
+    llm = synthesizer.llm
+    if not question.strip():
+        raise ValueError("The question is empty. Ask something.")
+    if synthesizer.streaming and not llm.is_streaming:
+        raise NotImplementedError(
+            f"The model {llm.model_name} cannot stream. Set streaming=False, or choose another "
+            f"model (RAG_MODEL)."
+        )
+    history = _spoken(history)
+    calls = Calls(llm, synthesizer.max_tokens)
+    found: Sequence[NodeWithScore] = ()
+    nodes: Sequence[NodeWithScore] = ()
+    standalone = question
+    if not synthesizer.answers_without_passages:
+        if history:
+            standalone = yield from _condense(question, history, synthesizer, calls)
+            if standalone != question:
+                yield SearchedFor(standalone)
+        yield Status("Searching your documents")
+        nodes = found = retriever.retrieve(standalone)
+        for postprocess in node_postprocessors:
+            nodes = postprocess(nodes, standalone)
+    retrieval = time.monotonic() - asked
+    yield Timings(retrieval)
+    for event in synthesizer.events(
+        question,
+        nodes,
+        history,
+        standalone=standalone,
+        nothing=prompts.NOTHING_LEFT if found else prompts.NOTHING_FOUND,
+    ):
+        match event:
+            case Sources(given):
+                known = {hit.node.id_ for hit in given}
+                yield Sources(given, tuple(hit for hit in found if hit.node.id_ not in known))
+            case Timings(first_token=float(first)):
+                yield replace(event, retrieval=retrieval, first_token=retrieval + first)
+            case Finished(reason, usage):
+                yield Finished(reason, both(calls.usage, usage))
+            case _:
+                yield event
+
+
+def _spoken(history: Sequence[ChatMessage]) -> list[ChatMessage]:
+    """`history` without the questions that had no answer: a chat template wants both in turn."""
+    kept: list[ChatMessage] = []
+    for message in history:
+        if message.content.strip():
+            kept.append(message)
+        elif kept and kept[-1].role == "user":
+            kept.pop()
+    return kept
+
+
+def _condense(
+    question: str, history: Sequence[ChatMessage], synthesizer: ResponseSynthesizer, calls: Calls
+) -> Generator[Event, None, str]:
+    """`question` so that it can be searched for without what was said before it."""
+
+    def messages(earlier: Sequence[ChatMessage]) -> list[ChatMessage]:
+        told = "\n".join(f"{message.role}: {message.content}" for message in earlier)
+        return synthesizer.prompts.messages(
+            "condense_template", {"chat_history": told, "question": question}
+        )
+
+    yield Status("Reading the conversation")
+    room = left_beside(synthesizer.llm, messages(()), calls.max_tokens)
+    text = yield from calls.collect(messages(newest(history, synthesizer.llm, room)))
+    line = text.strip().partition("\n")[0].strip("\"'“” ")
+    return line or question

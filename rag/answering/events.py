@@ -1,14 +1,14 @@
 """What an engine tells while it answers. The page, the terminal and Python read the same events.
 
-An answer is one `Sources`, any number of texts (`str`), and one `Finished`, in this order;
-a `Status` can come at any time before the first text, and `Timings` whenever one more is known,
-so that an answer that is stopped has them too.
+An answer is one `Sources`, one `Begun`, any number of texts (`str`), and one `Finished`, in this
+order. A `Status` can come at any time, `Reasoning` after `Begun`, and `Timings` whenever one more
+is known, so that an answer that is stopped has them too.
 """
 
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from rag.types import FinishReason, NodeWithScore, Usage
+from rag.types import FinishReason, NodeWithScore, Reasoning, Usage
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,33 @@ class Status:
 
 
 @dataclass(frozen=True)
+class SearchedFor:
+    """The question as it is searched for: a follow-up, made to stand by itself."""
+
+    question: str
+
+
+@dataclass(frozen=True)
 class Sources:
     """The passages that the model is given, the best first; `others` were found as well."""
 
     nodes: tuple[NodeWithScore, ...]
     others: tuple[NodeWithScore, ...] = ()
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What did not fit the model's window."""
+
+    messages: int = 0
+    """Earlier messages of the conversation, the oldest ones."""
+    characters: int = 0
+    """Characters of the passages, the last ones."""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """The model call whose text follows has started; all calls before it are finished."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +59,20 @@ class Timings:
 
 @dataclass(frozen=True)
 class Finished:
-    """How the answer ended."""
+    """How the answer ended. `usage` is that of all model calls together."""
 
     finish_reason: FinishReason
     usage: Usage | None = None
 
 
-Event = Status | Sources | Timings | str | Finished
+ENDINGS: dict[FinishReason, str] = {
+    "stopped": "stopped",
+    "length": "cut short: it was too long, or repeated itself",
+    "truncated": "cut off: the connection or the program ended",
+}
+"""The endings that a person is told of."""
+
+Event = Status | SearchedFor | Sources | LeftOut | Begun | Reasoning | Timings | str | Finished
 Events = Generator[Event, None, None]
 """Closing it ends the model's work within about one token. Texts may be empty: they come
 while the model is silent, so that the reader can stop there too."""

@@ -1,91 +1,120 @@
-"""What a model is told, and how much of it fits."""
+"""What a model is told: the templates, which can all be replaced.
 
-from collections.abc import Sequence
+The names of the templates and of what they are filled with are LlamaIndex's.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from string import Formatter
 
-from rag.errors import ContextWindowError
-from rag.llms.protocol import LLM
+from rag.errors import ConfigurationError
 from rag.types import ChatMessage, NodeWithScore
 
-TEMPLATE = (
-    "Context from my documents:\n-----\n{passages}-----\n"
+Template = str | Callable[..., str | Sequence[ChatMessage]]
+"""Text with places in braces, such as `{query_str}`, or a function that is given the same names
+as keywords and returns the text of a user's message, or whole messages."""
+
+TEXT_QA = (
+    "Context from my documents:\n-----\n{context_str}\n\n-----\n"
     "Using this context and not prior knowledge, answer the query in a full sentence.\n"
-    "Query: {question}\nAnswer: "
+    "Query: {query_str}\nAnswer: "
 )
 """Of eleven wordings the one with which the default model answers best (docs/decisions.md)."""
-NO_HITS = "There is nothing to search here yet. Add a document and ask again."
+REFINE = (
+    "Query: {query_str}\nAnswer so far: {existing_answer}\n"
+    "More context from my documents:\n-----\n{context_msg}\n\n-----\n"
+    "Where this context says more about the query, write a better answer to it in full sentences; "
+    "where it does not, repeat the answer so far.\nAnswer: "
+)
+SUMMARY = (
+    "Context from several places in my documents:\n-----\n{context_str}\n\n-----\n"
+    "Using this context and not prior knowledge, answer the query in full sentences.\n"
+    "Query: {query_str}\nAnswer: "
+)
+SIMPLE = "{query_str}"
+CONDENSE = (
+    "A conversation:\n-----\n{chat_history}\n-----\n"
+    "Its next message is: {question}\n"
+    "Write this message as one question that can be understood without the conversation, in the "
+    "language of the message. Write only the question.\nQuestion: "
+)
+
+NOTHING_FOUND = "There is nothing to search here yet. Add a document and ask again."
 """The answer where no passage was found; no model is called for it."""
+NOTHING_LEFT = "None of the passages that were found bears on the question. Ask in other words."
+"""The answer where a post-processor removed every passage; no model is called for it."""
 NO_TEXT = "The model gave no answer. Ask in other words, or choose another model."
 """The answer where the model ended without a word."""
-
-MESSAGE_TOKENS = 8
-"""Tokens that a chat template adds to each message, or a little less."""
-TEMPLATE_TOKENS = 48
-"""Tokens that it may add once: many begin with a system message of their own."""
+ONLY_REASONING = (
+    "The model came to no answer: it wrote as much as it may while still thinking. Raise the "
+    "length limit (RAG_MAX_NEW_TOKENS, max_tokens), or choose another model."
+)
+"""The answer where the length limit came before the end of the reasoning."""
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """The messages for a model, and those of the passages that went into them."""
+class Prompts:
+    """The templates of an engine, and what each is filled with.
 
-    messages: list[ChatMessage]
-    nodes: list[NodeWithScore]
-
-
-def build(
-    llm: LLM,
-    question: str,
-    nodes: Sequence[NodeWithScore],
-    history: Sequence[ChatMessage] = (),
-    *,
-    max_tokens: int,
-) -> Prompt:
-    """Lay out the prompt so that it and an answer of `max_tokens` fit the model's window.
-
-    The question always goes in. Passages come next, the best first; then of the history as
-    much as fits, cut from its oldest end. A small model gets the best passage and no history.
-    Raises ContextWindowError when not even the question and the best passage fit.
+    Raises ConfigurationError when a text lacks one of its places, or names another.
     """
-    if llm.is_small:
-        nodes, history = nodes[:1], ()
-    room = llm.context_window - max_tokens - TEMPLATE_TOKENS
-    room -= llm.count_tokens(_user_text(question, [])) + MESSAGE_TOKENS
-    if room < 0:
-        raise ContextWindowError(
-            f"The question is too long for {llm.model_name}, which reads "
-            f"{llm.context_window} tokens with {max_tokens} kept for the answer. Shorten it."
+
+    text_qa_template: Template = TEXT_QA
+    """`context_str`, `query_str`: answers from passages."""
+    refine_template: Template = REFINE
+    """`query_str`, `existing_answer`, `context_msg`: betters an answer by further passages."""
+    summary_template: Template = SUMMARY
+    """`context_str`, `query_str`: answers from passages, or from answers made of them."""
+    simple_template: Template = SIMPLE
+    """`query_str`: answers without passages."""
+    condense_template: Template = CONDENSE
+    """`chat_history`, `question`: makes a follow-up question stand by itself."""
+    system_prompt: str = ""
+    """What every call begins with, as the system's message."""
+
+    def __post_init__(self) -> None:
+        for name, names in PLACES.items():
+            template = getattr(self, name)
+            if isinstance(template, str):
+                _check(name, template, names)
+
+    def messages(self, name: str, values: Mapping[str, str]) -> list[ChatMessage]:
+        """The messages that the template `name` makes of `values`."""
+        template: Template = getattr(self, name)
+        made = template.format(**values) if isinstance(template, str) else template(**values)
+        filled = [ChatMessage("user", made)] if isinstance(made, str) else list(made)
+        return (
+            [ChatMessage("system", self.system_prompt), *filled] if self.system_prompt else filled
         )
-    chosen: list[NodeWithScore] = []
-    for node in nodes:
-        room -= llm.count_tokens(_passage(node))
-        if room < 0:
-            break
-        chosen.append(node)
-    if nodes and not chosen:
-        raise ContextWindowError(
-            f"No passage fits beside the question into the {llm.context_window} tokens of "
-            f"{llm.model_name}. Shorten the question, or choose a model with a larger window."
+
+
+PLACES = {
+    "text_qa_template": {"context_str", "query_str"},
+    "refine_template": {"query_str", "existing_answer", "context_msg"},
+    "summary_template": {"context_str", "query_str"},
+    "simple_template": {"query_str"},
+    "condense_template": {"chat_history", "question"},
+}
+
+
+def _check(name: str, template: str, places: set[str]) -> None:
+    try:
+        named = {place for _, place, _, _ in Formatter().parse(template) if place is not None}
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{name} cannot be read: {error}. Write {{{{ for a brace."
+        ) from error
+    if named != places:
+        shown = ", ".join(f"{{{place}}}" for place in sorted(places))
+        raise ConfigurationError(
+            f"{name} has to have the places {shown}, and no others. Write {{{{ for a brace."
         )
-    kept: list[ChatMessage] = []
-    for message in reversed(history):
-        room -= llm.count_tokens(message.content) + MESSAGE_TOKENS
-        if room < 0:
-            break
-        kept.insert(0, message)
-    if kept and kept[0].role == "assistant":  # its question was cut off
-        kept.pop(0)
-    return Prompt([*kept, ChatMessage("user", _user_text(question, chosen))], chosen)
 
 
-def _user_text(question: str, nodes: Sequence[NodeWithScore]) -> str:
-    """Passages before the question: a small model answers what it read last."""
-    return TEMPLATE.format(passages="".join(map(_passage, nodes)), question=question)
-
-
-def _passage(hit: NodeWithScore) -> str:
+def passage(hit: NodeWithScore) -> str:
     """A passage below its heading: its subject often stands only there.
 
     A heading that is a question is left out; a small model repeats it instead of answering.
     """
     heading = [title for title in hit.node.headings[-1:] if not title.endswith("?")]
-    return "\n".join((*heading, hit.node.text)) + "\n\n"
+    return "\n".join((*heading, hit.node.text))

@@ -1,0 +1,129 @@
+"""One call of a model as events, and what all calls of an answer cost together."""
+
+import time
+from collections.abc import Generator, Sequence
+from contextlib import closing
+
+from rag.answering import prompts
+from rag.answering.budget import left_beside
+from rag.answering.events import Begun, Event, Timings
+from rag.errors import ContextWindowError
+from rag.llms.filters import ReasoningTags
+from rag.llms.protocol import LLM
+from rag.types import ChatMessage, Completion, FinishReason, Reasoning, Usage
+
+
+class Calls:
+    """The calls of `llm` for one answer, each limited to `limit` tokens (None: the model's own).
+
+    Reasoning is taken apart from the text. No call is made whose prompt does not fit the
+    model's window: ContextWindowError. `usage` is that of all calls, None while none told it;
+    `finish_reason` is how the text that was written ended.
+    """
+
+    def __init__(self, llm: LLM, limit: int | None):
+        self.llm = llm
+        self.limit = limit
+        self.max_tokens = limit or llm.max_tokens
+        self.usage: Usage | None = None
+        self.finish_reason: FinishReason = "stop"
+        self._asked = time.monotonic()
+        self._begun = False
+        self._first_token: float | None = None
+
+    def collect(self, messages: Sequence[ChatMessage]) -> Generator[Event, None, str]:
+        """A call that does not stream: its whole text."""
+        text = ""
+        calls = self._call(messages)
+        with closing(calls):
+            while True:
+                try:
+                    piece = next(calls)
+                except StopIteration as end:
+                    self._ended(end.value, last=False)
+                    return text
+                if isinstance(piece, str):
+                    text += piece
+                yield ""  # the reader can stop here
+
+    def write(self, messages: Sequence[ChatMessage]) -> Generator[Event, None, None]:
+        """A call that streams."""
+        began = 0.0
+        pieces = 0
+        blank = ""
+        spoken = reasoned = False
+        calls = self._call(messages)
+        with closing(calls):
+            while True:
+                try:
+                    piece = next(calls)
+                except StopIteration as end:
+                    completion: Completion = end.value
+                    break
+                if not self._begun:
+                    self._begun = True
+                    yield Begun()
+                if piece and not began:
+                    began = time.monotonic()
+                pieces += bool(piece)
+                if isinstance(piece, Reasoning):
+                    reasoned = True
+                    yield piece
+                elif spoken:
+                    yield piece
+                elif not piece.strip():  # kept back: it may be all there is
+                    blank += piece
+                    yield ""
+                else:
+                    spoken = True
+                    self._first_token = self._first_token or time.monotonic() - self._asked
+                    yield Timings(first_token=self._first_token)
+                    yield blank + piece
+        self._ended(completion, last=True)
+        tokens = completion.usage.completion_tokens if completion.usage else pieces
+        if not spoken:
+            cut = reasoned and completion.finish_reason == "length"
+            yield prompts.ONLY_REASONING if cut else prompts.NO_TEXT
+        elif tokens > 1:
+            speed = (tokens - 1) / max(time.monotonic() - began, 1e-6)
+            yield Timings(first_token=self._first_token, tokens_per_second=speed)
+
+    def _call(
+        self, messages: Sequence[ChatMessage]
+    ) -> Generator[str | Reasoning, None, Completion]:
+        """A model's stream with its reasoning taken apart from its text."""
+        if left_beside(self.llm, messages, self.max_tokens) < 0:
+            raise ContextWindowError(
+                f"The question is too long for {self.llm.model_name}, which reads and writes "
+                f"{self.llm.context_window} tokens, {self.max_tokens} of them kept for the "
+                f"answer. Shorten it, or choose a model with a larger window."
+            )
+        tags = ReasoningTags()
+        with closing(self.llm.stream(messages, max_tokens=self.limit)) as stream:
+            while True:
+                try:
+                    piece = next(stream)
+                except StopIteration as end:
+                    yield from tags.flush()
+                    completion: Completion = end.value
+                    return completion
+                if isinstance(piece, Reasoning):
+                    yield piece
+                else:
+                    yield from tags.feed(piece) or ("",)
+
+    def _ended(self, completion: Completion, *, last: bool) -> None:
+        self.usage = both(self.usage, completion.usage)
+        # That a step in between came to its length limit is nothing to the reader.
+        if completion.finish_reason != "stop" and (last or completion.finish_reason == "truncated"):
+            self.finish_reason = completion.finish_reason
+
+
+def both(first: Usage | None, second: Usage | None) -> Usage | None:
+    """The sum of what is known."""
+    if not (first and second):
+        return first or second
+    return Usage(
+        first.prompt_tokens + second.prompt_tokens,
+        first.completion_tokens + second.completion_tokens,
+    )

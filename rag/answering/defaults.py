@@ -1,0 +1,57 @@
+"""`Settings`: the models that are used where none is given, for the whole process."""
+
+import logging
+import threading
+
+from rag.config import Config
+from rag.index.embedding import Embedding
+from rag.llms.catalog import load
+from rag.llms.protocol import LLM
+
+logger = logging.getLogger(__name__)
+
+
+class _Settings:
+    """Set `llm` and `embed_model` to make them the defaults.
+
+    Unset, they are the models of the environment (`RAG_MODEL`, `RAG_EMBED_MODEL`), which are
+    the local ones where that says nothing; loaded when they are first asked for.
+    """
+
+    def __init__(self) -> None:
+        self._llm: LLM | None = None
+        self._embed_model: Embedding | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def llm(self) -> LLM:
+        with self._lock:
+            if self._llm is None:
+                config = Config.from_env()
+                self._llm = load(config.model, config, _log)
+            return self._llm
+
+    @llm.setter
+    def llm(self, llm: LLM | None) -> None:
+        self._llm = llm
+
+    @property
+    def embed_model(self) -> Embedding:
+        with self._lock:
+            if self._embed_model is None:
+                from rag.index.embedding_huggingface import HuggingFaceEmbedding
+
+                self._embed_model = HuggingFaceEmbedding(Config.from_env().embed_model, report=_log)
+            return self._embed_model
+
+    @embed_model.setter
+    def embed_model(self, embed_model: Embedding | None) -> None:
+        self._embed_model = embed_model
+
+
+def _log(doing: str, done: float) -> None:
+    logger.info("%s (%.0f %%)", doing, 100 * done)
+
+
+Settings = _Settings()
+"""The one of this process."""

@@ -1,0 +1,276 @@
+"""What `query` and `chat` return: an answer that is whole, or one that is still being written.
+
+A `StreamingResponse` reads the engine's events up to the start of the model call whose text is
+the answer; whoever iterates it reads the rest. Names are those of LlamaIndex.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from textwrap import shorten
+from typing import Any, Self, TypeVar
+
+from rag.answering.events import (
+    Begun,
+    Event,
+    Events,
+    Finished,
+    LeftOut,
+    SearchedFor,
+    Sources,
+    Status,
+    Timings,
+)
+from rag.types import FinishReason, NodeWithScore, Reasoning, Usage
+
+T = TypeVar("T")
+
+
+@dataclass
+class Response:
+    """An answer as far as it is known; `str()` of it is its text."""
+
+    response: str = ""
+    source_nodes: list[NodeWithScore] = field(default_factory=list)
+    """The passages that the model was given, the best first."""
+    finish_reason: FinishReason | None = None
+    """None while the answer is being written."""
+    usage: Usage | None = None
+    """Tokens of all model calls together; None where the model does not tell."""
+    timings: Timings = Timings()
+    searched_for: str = ""
+    """The question that was searched for, where it is another than the one that was asked."""
+    reasoning: str = ""
+    """What the model wrote for itself before it answered."""
+    left_out: LeftOut = LeftOut()
+    """What did not fit the model's window."""
+    status: str = ""
+    """What was being done last."""
+
+    @property
+    def metadata(self) -> dict[str, dict[str, Any]]:
+        """The metadata of each source, by the identity of its passage."""
+        return {hit.node.id_: dict(hit.metadata) for hit in self.source_nodes}
+
+    def __str__(self) -> str:
+        return self.response
+
+    def get_formatted_sources(self, length: int = 100) -> str:
+        """Each source's place, score and the first `length` characters of its text."""
+        return "\n\n".join(
+            f"> Source ({hit.node.label}, {hit.score:.2f}): {shorten_text(hit.text, length)}"
+            for hit in self.source_nodes
+        )
+
+    def take(self, event: Event) -> None:
+        """Note what `event` tells."""
+        match event:
+            case str(text):
+                self.response += text
+            case Reasoning(text):
+                self.reasoning += text
+            case Status(text):
+                self.status = text
+            case SearchedFor(question):
+                self.searched_for = question
+            case Sources(nodes):
+                self.source_nodes = list(nodes)
+            case LeftOut():
+                self.left_out = event
+            case Timings():
+                self.timings = event
+            case Finished(reason, usage):
+                self.finish_reason, self.usage = reason, usage
+            case Begun():
+                pass
+
+    @classmethod
+    def of(cls, events: Events) -> "Response":
+        """The whole answer. Raises what the events raise."""
+        response = cls()
+        for event in events:
+            response.take(event)
+        return response
+
+
+def shorten_text(text: str, length: int) -> str:
+    """The first `length` characters of `text`, on one line."""
+    return shorten(text, length, placeholder=" …")
+
+
+class _Growing:
+    """What the two streaming responses have in common: the answer so far."""
+
+    def __init__(self, events: Events):
+        self._answer = Response()
+        self._events = events
+        self._texts = _texts(events, self._answer)
+
+    @property
+    def source_nodes(self) -> list[NodeWithScore]:
+        return self._answer.source_nodes
+
+    @property
+    def metadata(self) -> dict[str, dict[str, Any]]:
+        return self._answer.metadata
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        return self._answer.finish_reason
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._answer.usage
+
+    @property
+    def timings(self) -> Timings:
+        return self._answer.timings
+
+    @property
+    def searched_for(self) -> str:
+        return self._answer.searched_for
+
+    @property
+    def reasoning(self) -> str:
+        return self._answer.reasoning
+
+    @property
+    def left_out(self) -> LeftOut:
+        return self._answer.left_out
+
+    def get_formatted_sources(self, length: int = 100) -> str:
+        return self._answer.get_formatted_sources(length)
+
+    def _close(self) -> None:
+        self._texts.close()
+        self._events.close()  # `_texts` does not where it was never begun
+        self._answer.finish_reason = self._answer.finish_reason or "stopped"
+
+
+def _texts(events: Events, answer: Response) -> Generator[str, None, None]:
+    """The text in `events` as it comes; `answer` is kept true.
+
+    Refers to no response, so that one which is dropped ends its model's work at once, without
+    waiting for the garbage collector.
+    """
+    try:
+        for event in events:
+            answer.take(event)
+            if isinstance(event, str) and event:
+                yield event
+    except Exception:
+        answer.finish_reason = "error"
+        raise
+    finally:
+        events.close()
+        answer.finish_reason = answer.finish_reason or "stopped"
+
+
+class StreamingResponse(_Growing):
+    """An answer that is being written.
+
+    `response_gen` yields its text as it comes, and raises what the model raises; closing it, or
+    `close()`, stops the model within about one token. What has come is kept. `source_nodes` and
+    `metadata` are there from the beginning; `finish_reason`, `usage` and `timings` once the
+    stream has ended.
+    """
+
+    @classmethod
+    def begin(cls, events: Events) -> Self:
+        """Read `events` until the model call has begun. Raises what they raise until then."""
+        response = cls(events)
+        try:
+            for event in events:
+                if isinstance(event, Begun):
+                    break
+                response._answer.take(event)
+        except BaseException:
+            events.close()
+            raise
+        return response
+
+    @property
+    def response_gen(self) -> Generator[str, None, None]:
+        """The one generator of this response's text: it can be read once."""
+        return self._texts
+
+    def get_response(self) -> Response:
+        """The whole answer; reads what is left of it. Raises what the model raises."""
+        for _ in self._texts:
+            pass
+        return self._answer
+
+    def __str__(self) -> str:
+        return str(self.get_response())
+
+    def print_response_stream(self) -> None:
+        """Print the text as it comes; what had come before first."""
+        print(self._answer, end="", flush=True)
+        for text in self._texts:
+            print(text, end="", flush=True)
+
+    def close(self) -> None:
+        """Stop the model; what has come is kept, and marked as stopped."""
+        self._close()
+
+
+class AsyncStreamingResponse(_Growing):
+    """A `StreamingResponse` for an event loop, which goes on while the model works.
+
+    The same generator is read step by step in a thread of its own, which ends with the response.
+    """
+
+    def __init__(self, events: Events):
+        super().__init__(events)
+        self._executor: ThreadPoolExecutor | None = ThreadPoolExecutor(1, "response")
+
+    @classmethod
+    async def begin(cls, events: Events) -> Self:
+        """Read `events` until the model call has begun. Raises what they raise until then."""
+        response = cls(events)
+        try:
+            while not isinstance(event := await response._run(next, events, Begun()), Begun):
+                response._answer.take(event)
+        except BaseException:
+            await response.close()
+            raise
+        return response
+
+    async def async_response_gen(self) -> AsyncGenerator[str, None]:
+        """The text as it comes: it can be read once. Closing it early stops the model."""
+        try:
+            while self._answer.finish_reason is None:
+                if text := await self._run(next, self._texts, None):
+                    yield text
+        finally:
+            await self.close()
+
+    async def get_response(self) -> Response:
+        """The whole answer; reads what is left of it. Raises what the model raises."""
+        async for _ in self.async_response_gen():
+            pass
+        return self._answer
+
+    def __str__(self) -> str:
+        """The text that has come so far."""
+        return str(self._answer)
+
+    async def print_response_stream(self) -> None:
+        """Print the text as it comes; what had come before first."""
+        print(self._answer, end="", flush=True)
+        async for text in self.async_response_gen():
+            print(text, end="", flush=True)
+
+    async def close(self) -> None:
+        """Stop the model; what has come is kept, and marked as stopped."""
+        if self._executor:
+            await self._run(self._close)
+            self._executor.shutdown(wait=False)
+            self._executor = None
+
+    async def _run(self, function: Callable[..., T], *arguments: Any) -> T:
+        assert self._executor
+        return await asyncio.get_running_loop().run_in_executor(
+            self._executor, function, *arguments
+        )

@@ -1,0 +1,118 @@
+"""`VectorStoreIndex`: documents in, query engines out, under LlamaIndex's names.
+
+It stands here and not in `index/`, because it hands out engines.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Self, Unpack
+
+from tqdm import tqdm
+
+from rag.answering.chat_engine import ChatEngine
+from rag.answering.defaults import Settings
+from rag.answering.engine import Postprocessor
+from rag.answering.query_engine import Options, RetrieverQueryEngine, get_response_synthesizer
+from rag.config import ResponseMode
+from rag.index.embedding import Embedding
+from rag.index.ingestion import ingest
+from rag.index.retrieval import VectorIndexRetriever
+from rag.index.store import ChromaStore, StoredDocument
+from rag.llms.protocol import LLM
+from rag.types import ChatMessage, Document
+
+
+class VectorStoreIndex:
+    """Passages of documents with their vectors, in Chroma.
+
+    With `storage_dir` they are in that folder, and there again when it is opened the next time;
+    without, in memory until the index is dropped. `embed_model` is `Settings.embed_model` when
+    None. Raises EmbeddingMismatchError where the folder was made with another, and StoreError.
+    """
+
+    def __init__(
+        self,
+        *,
+        embed_model: Embedding | None = None,
+        storage_dir: str | os.PathLike[str] | None = None,
+    ):
+        self.embed_model = embed_model or Settings.embed_model
+        path = None if storage_dir is None else Path(storage_dir).expanduser()
+        self._store = ChromaStore(path, self.embed_model.name)
+
+    @classmethod
+    def from_documents(
+        cls,
+        documents: Iterable[Document],
+        *,
+        embed_model: Embedding | None = None,
+        storage_dir: str | os.PathLike[str] | None = None,
+        show_progress: bool = False,
+    ) -> Self:
+        """An index of `documents`, and of what is in `storage_dir` already."""
+        index = cls(embed_model=embed_model, storage_dir=storage_dir)
+        if show_progress:
+            documents = tqdm(list(documents), "Embedding", unit="document")
+        for document in documents:
+            index.insert(document)
+        return index
+
+    def insert(self, document: Document) -> None:
+        """Take in `document`, in place of one with the same `id_`; one that is there with the
+        same text is left as it is."""
+        for _ in ingest(document, self._store, self.embed_model):
+            pass
+
+    def delete(self, document_id: str) -> None:
+        """Take out the document with this `id_`; nothing happens when it is not there."""
+        self._store.delete(document_id)
+
+    @property
+    def documents(self) -> list[StoredDocument]:
+        """The records of all documents, the newest first."""
+        return self._store.documents()
+
+    def as_retriever(self, similarity_top_k: int = 2) -> VectorIndexRetriever:
+        """Finds the `similarity_top_k` passages nearest to a question."""
+        return VectorIndexRetriever([self._store], self.embed_model, similarity_top_k)
+
+    def as_query_engine(
+        self,
+        streaming: bool = False,
+        similarity_top_k: int = 2,
+        llm: LLM | None = None,
+        response_mode: ResponseMode = "compact",
+        node_postprocessors: Sequence[Postprocessor] = (),
+        **options: Unpack[Options],
+    ) -> RetrieverQueryEngine:
+        """Answers questions from this index; `options` are `get_response_synthesizer`'s."""
+        return RetrieverQueryEngine.from_args(
+            self.as_retriever(similarity_top_k),
+            llm,
+            response_mode,
+            streaming,
+            node_postprocessors,
+            **options,
+        )
+
+    def as_chat_engine(
+        self,
+        llm: LLM | None = None,
+        similarity_top_k: int = 2,
+        response_mode: ResponseMode = "compact",
+        node_postprocessors: Sequence[Postprocessor] = (),
+        chat_history: Sequence[ChatMessage] = (),
+        **options: Unpack[Options],
+    ) -> ChatEngine:
+        """A new conversation over this index."""
+        return ChatEngine(
+            self.as_retriever(similarity_top_k),
+            get_response_synthesizer(llm=llm, response_mode=response_mode, **options),
+            node_postprocessors,
+            chat_history,
+        )
+
+    def close(self) -> None:
+        """Give back files and threads; the index must not be used afterwards."""
+        self._store.close()
