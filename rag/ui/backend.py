@@ -20,7 +20,7 @@ from rag.llms.catalog import Catalog, label
 from rag.preparation import Preparation
 from rag.types import NodeWithScore
 from rag.ui.sessions import Session, Sessions
-from rag.weights import Report, ensure
+from rag.weights import Report
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +32,7 @@ class Backend:
 
     def __init__(self, config: Config, embedding: Embedding | None = None):
         self.config = config
-        self.models_dir = config.data_dir / "models"
-        self.catalog = Catalog(config, self.models_dir)
+        self.catalog = Catalog(config)
         self.sessions = Sessions(config.data_dir / "sessions", config.embed_model)
         self.sample_files = sorted(f for f in SAMPLES.iterdir() if f.suffix in LOADERS)
         self.embedding = Preparation(
@@ -81,12 +80,11 @@ class Backend:
         return pending[-1] if pending else ""
 
     def _load_embedding(self, report: Report) -> Embedding:
-        name = self.config.embed_model
-        path = ensure(name, self.models_dir, lambda doing, done: report(doing, 0.8 * done))
-        report("Loading", 0.8)
         from rag.index.embedding_huggingface import HuggingFaceEmbedding
 
-        return HuggingFaceEmbedding(path, name)
+        return HuggingFaceEmbedding(
+            self.config.embed_model, models_dir=self.config.models_dir, report=report
+        )
 
     def _ingest_samples(self, report: Report) -> ChromaStore:
         embedding = self.embedding.result()

@@ -15,11 +15,21 @@ from typing import Any
 import gradio as gr
 
 from rag.answering.engine import answer
-from rag.answering.events import Finished, Sources, Status, Timings
+from rag.answering.events import (
+    Begun,
+    Finished,
+    LeftOut,
+    SearchedFor,
+    Sources,
+    Status,
+    Timings,
+)
+from rag.answering.postprocessing import best_only
+from rag.answering.synthesis import ResponseSynthesizer
 from rag.errors import RivuletError
 from rag.llms.catalog import label
 from rag.llms.protocol import LLM
-from rag.types import ChatMessage, NodeWithScore
+from rag.types import ChatMessage, NodeWithScore, Reasoning
 from rag.ui import rendering
 from rag.ui.backend import Backend
 from rag.ui.identity import identity
@@ -185,12 +195,16 @@ class Chat:
             if session.stop.wait(0.2):
                 return
         llm: LLM = waiting[-1].result()
+        config = self.backend.config
+        spare = llm.is_small and config.response_mode == "compact"
         events = answer(
             turn.question,
             _Searching(self.backend, session, scope),
-            llm,
+            ResponseSynthesizer(
+                llm, config.response_mode, streaming=True, max_tokens=config.max_new_tokens
+            ),
             _history(session.turns[:-1]),
-            max_tokens=self.backend.config.max_new_tokens,
+            [best_only] if spare else [],
         )
         with closing(events):
             for event in events:
@@ -199,16 +213,21 @@ class Chat:
                 match event:
                     case Status(text):
                         yield _Step(text)
+                    case SearchedFor(question):
+                        turn.searched_for = question
                     case Sources(nodes, others):
                         turn.sources, turn.others = nodes, others
                         yield _Step("Reading", sources=True)
+                    case Reasoning(text):
+                        turn.reasoning += text
+                        yield _Step()
                     case Timings():
                         turn.timings = event
                     case Finished(reason, usage):
                         turn.finish_reason, turn.usage = reason, usage
-                    case "":
+                    case "" | Begun() | LeftOut():
                         yield None
-                    case text:
+                    case str(text):
                         turn.answer += text
                         yield _Step()
 
@@ -265,7 +284,7 @@ def _history(turns: Sequence[Turn]) -> list[ChatMessage]:
         if turn.answer
         for message in (
             ChatMessage("user", turn.question),
-            ChatMessage("assistant", turn.answer),
+            ChatMessage("assistant", turn.answer, turn.finish_reason),
         )
     ]
 

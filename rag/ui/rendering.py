@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from textwrap import shorten
 from typing import Any
 
+from rag.answering.events import ENDINGS
 from rag.index.store import StoredDocument
 from rag.types import NodeWithScore, counted
 from rag.ui.sessions import Turn
@@ -32,14 +33,29 @@ def _message(role: str, texts: list[str]) -> Message:
 
 
 def _answer(turn: Turn, status: str) -> Iterable[str]:
+    if turn.searched_for:
+        yield f'<span class="facts">searched for: {html.escape(turn.searched_for)}</span>'
+    if turn.reasoning:
+        yield _reasoning(turn)
     if turn.answer:
         yield as_text(turn.answer)
-    elif status:
+    if status:
         yield f'<span class="status" role="status">{html.escape(status)}</span>'
     if turn.error:
         yield f'<span class="error" role="alert">{html.escape(turn.error)}</span>'
     if turn.finish_reason and (facts := _facts(turn)):
         yield f'<span class="facts">{html.escape(" · ".join(facts))}</span>'
+
+
+def _reasoning(turn: Turn) -> str:
+    """The model's reasoning: open while it is all there is, folded once the answer begins."""
+    # Markdown would end the element at a blank line.
+    text = html.escape(turn.reasoning.strip()).replace("\n", "<br>")
+    thinking = not (turn.answer or turn.finish_reason)
+    return (
+        f'<details class="reasoning" {"open" if thinking else ""}>'
+        f"<summary>{'Thinking' if thinking else 'Thoughts'}</summary>{text}</details>"
+    )
 
 
 _MARKUP = re.compile(
@@ -72,13 +88,6 @@ def _facts(turn: Turn) -> Iterable[str]:
     if turn.finish_reason in ENDINGS:
         facts.append(ENDINGS[turn.finish_reason])
     return facts
-
-
-ENDINGS = {
-    "stopped": "stopped",
-    "length": "cut short: it was too long, or repeated itself",
-    "truncated": "cut off: the connection or the program ended",
-}
 
 
 def sources(turn: Turn | None) -> str:

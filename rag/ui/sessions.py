@@ -47,6 +47,10 @@ class Turn:
     error: str = ""
     usage: Usage | None = None
     timings: Timings = Timings()
+    searched_for: str = ""
+    """The question that was searched for, where it is another."""
+    reasoning: str = ""
+    """What the model wrote for itself before it answered."""
 
 
 @dataclass
