@@ -1,27 +1,23 @@
-"""`OpenAI`: the chat models of OpenAI, and of every server that speaks its protocol.
+"""`OpenAI`: the chat models of OpenAI, and of every server that speaks its protocol."""
 
-The requests run in one event loop of this module's own, because there a request can be given
-up at any moment, also while the server is silent: cancelling it closes its connection.
-"""
-
-import asyncio
 import functools
-import queue
-import threading
-from collections.abc import Sequence
+import json
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
 
 import httpx2
 import openai
 from openai.types.chat import ChatCompletionChunk
 
+from rag.config import Config
 from rag.errors import ConfigurationError, ContextWindowError, ProviderError, RivuletError
-from rag.llms.protocol import TextStream
-from rag.llms.relay import Pieces, drain
-from rag.types import ChatMessage, Completion, FinishReason, Usage
+from rag.llms.protocol import TextStream, estimate_tokens
+from rag.llms.requests import Outlet, finish_reason, request
+from rag.types import ChatMessage, Completion, Reasoning, Usage
 
-TIMEOUT = httpx2.Timeout(60.0, connect=10.0)
-"""Seconds without a sign of the server. There is no limit on the time of a whole answer."""
+OPENAI_URL = "https://api.openai.com/v1"
+MAX_STOPS = 4
+"""Stop sequences that OpenAI's protocol takes; more are watched for here alone."""
 NO_CHAT = ("embedding", "whisper", "tts", "dall-e", "image", "audio", "realtime", "moderation")
 """Words in the names of OpenAI's own models that do not chat."""
 
@@ -29,9 +25,14 @@ NO_CHAT = ("embedding", "whisper", "tts", "dall-e", "image", "audio", "realtime"
 class OpenAI:
     """The model `model` of the server at `base_url` (OpenAI's own when None).
 
-    A start that fails for a passing reason is tried again by the SDK, with its back-off; a
-    stream that has begun never is. Raises ConfigurationError where OpenAI's own server is meant
-    and there is no key.
+    Without an address and a key both are those of the settings. With either given, nothing is:
+    a key of the environment is never sent to an address that was given here.
+
+    `max_tokens` and `temperature` hold for calls that set none of their own; where neither does,
+    the server's own hold. `timeout` is the seconds without a sign of the server; a whole answer
+    may take any time. A start that fails for a passing reason is tried again by the SDK, up to
+    `max_retries` times and with its back-off; a stream that has begun never is. Raises
+    ConfigurationError where OpenAI's own server is meant and there is no key.
     """
 
     is_streaming = True
@@ -44,46 +45,56 @@ class OpenAI:
         api_key: str | None = None,
         *,
         context_window: int = 8192,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        timeout: float = 60.0,
         max_retries: int = 2,
     ):
+        if base_url is None and api_key is None:
+            config = Config.from_env()
+            base_url, api_key = config.openai_base_url, config.openai_api_key
+        address = base_url or OPENAI_URL
         self.model_name = model
         self.context_window = context_window
-        self._own_server = base_url is None
+        self.max_tokens = min(1024, context_window // 4) if max_tokens is None else max_tokens
+        self._limit = max_tokens
+        self._temperature = temperature
+        # OpenAI's newer models refuse the older name, most other servers know only that one.
+        self._limit_name = "max_completion_tokens" if _is_openais(address) else "max_tokens"
         self._client = openai.AsyncOpenAI(
-            base_url=base_url,
-            api_key=_key(base_url, api_key),
-            timeout=TIMEOUT,
+            base_url=address,
+            api_key=_key(address, api_key),
+            timeout=httpx2.Timeout(timeout, connect=min(10.0, timeout)),
             max_retries=max_retries,
         )
 
     def count_tokens(self, text: str) -> int:
-        # The tokenizer is the server's. Bytes / 3 is more than what common ones count.
-        return len(text.encode()) // 3 + 1
+        return estimate_tokens(text)
 
-    def stream(self, messages: Sequence[ChatMessage], *, max_tokens: int) -> TextStream:
-        pieces: Pieces = queue.Queue()
-        request = asyncio.run_coroutine_threadsafe(
-            self._request(messages, max_tokens, pieces), _loop()
+    def stream(
+        self,
+        messages: Sequence[ChatMessage],
+        *,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        stop: Sequence[str] = (),
+    ) -> TextStream:
+        given = {
+            self._limit_name: self._limit if max_tokens is None else max_tokens,
+            "temperature": self._temperature if temperature is None else temperature,
+            "stop": [text for text in stop if text][:MAX_STOPS] or None,
+        }
+        # Some models refuse an option, whatever its value: only what is set is sent.
+        options = {name: value for name, value in given.items() if value is not None}
+        return request(
+            functools.partial(self._receive, messages, options),
+            lambda error: explain(error, self.model_name),
+            stop,
         )
-        try:
-            return (yield from drain(pieces))
-        finally:
-            request.cancel()
-
-    async def _request(
-        self, messages: Sequence[ChatMessage], max_tokens: int, pieces: Pieces
-    ) -> None:
-        try:
-            pieces.put(await self._receive(messages, max_tokens, pieces))
-        except Exception as error:
-            pieces.put(explain(error, self.model_name))
 
     async def _receive(
-        self, messages: Sequence[ChatMessage], max_tokens: int, pieces: Pieces
+        self, messages: Sequence[ChatMessage], options: dict[str, Any], outlet: Outlet
     ) -> Completion:
-        # OpenAI's newer models refuse the older name, most other servers know only that one.
-        limit = "max_completion_tokens" if self._own_server else "max_tokens"
-        options: dict[str, Any] = {limit: max_tokens}
         stream: openai.AsyncStream[
             ChatCompletionChunk
         ] = await self._client.chat.completions.create(
@@ -93,47 +104,78 @@ class OpenAI:
             stream_options={"include_usage": True},
             **options,
         )
-        finish: FinishReason = "truncated"
-        usage = None
-        begun = False
+        finish = usage = None
+        empty, begun = True, False
         async with stream:
             try:
-                async for chunk in stream:
+                async for chunk in _chunks(stream):
+                    empty = False
                     if chunk.usage:
                         usage = Usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
-                    for choice in chunk.choices:
-                        if choice.delta.content:
+                    for choice in chunk.choices or ():
+                        for piece in _pieces(choice.delta):
                             begun = True
-                            pieces.put(choice.delta.content)
-                        if choice.finish_reason:
-                            finish = "length" if choice.finish_reason == "length" else "stop"
+                            outlet.put(piece)
+                        finish = choice.finish_reason or finish
+                    if outlet.stopped:
+                        return Completion("stop", usage)
             except openai.APITimeoutError:
                 raise
             except openai.APIConnectionError:
                 # The connection was cut. What has come is an answer, only not a whole one.
                 if not begun:
                     raise
-        return Completion(finish, usage)
+        if empty:
+            raise ProviderError(
+                "The model server's answer holds nothing that can be read. Check OPENAI_BASE_URL."
+            )
+        return Completion(finish_reason(finish) if finish else "truncated", usage)
+
+
+async def _chunks(
+    stream: openai.AsyncStream[ChatCompletionChunk],
+) -> AsyncIterator[ChatCompletionChunk]:
+    """The events of `stream`; an answer that comes whole, from a server that does not stream, is
+    one event."""
+    if not stream.response.headers.get("content-type", "").startswith("application/json"):
+        async for chunk in stream:
+            yield chunk
+        return
+    answer = json.loads(await stream.response.aread())
+    if "error" in answer:
+        raise openai.APIError("error", stream.response.request, body=answer["error"])
+    for choice in answer["choices"]:
+        choice["delta"] = choice.pop("message")
+        choice["finish_reason"] = choice.get("finish_reason") or "stop"
+    yield ChatCompletionChunk.construct(**answer)
+
+
+def _pieces(delta: Any) -> list[str | Reasoning]:
+    """What one event adds. Servers name reasoning in two ways, neither of them OpenAI's."""
+    reasoning = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None)
+    content = getattr(delta, "content", None)
+    return [*([Reasoning(reasoning)] if reasoning else []), *([content] if content else [])]
 
 
 def list_models(base_url: str | None, api_key: str | None, timeout: float = 5.0) -> list[str]:
-    """The names of the server's chat models. Raises ProviderError, ConfigurationError."""
+    """The names of the chat models of the server at `base_url` (OpenAI's own when None).
+
+    Raises ProviderError, ConfigurationError.
+    """
+    address = base_url or OPENAI_URL
     try:
         with openai.OpenAI(
-            base_url=base_url,
-            api_key=_key(base_url, api_key),
-            timeout=timeout,
-            max_retries=0,
+            base_url=address, api_key=_key(address, api_key), timeout=timeout, max_retries=0
         ) as client:
             names = sorted(model.id for model in client.models.list())
     except Exception as error:
         raise explain(error, "the list of models") from error
-    if base_url is None:
+    if _is_openais(address):
         names = [name for name in names if not any(word in name for word in NO_CHAT)]
     return names
 
 
-def explain(error: Exception, what: str) -> RivuletError:
+def explain(error: BaseException, what: str) -> RivuletError:
     """`error` as one that says what a person can do about it."""
     if isinstance(error, RivuletError):
         return error
@@ -168,22 +210,19 @@ def explain(error: Exception, what: str) -> RivuletError:
     return _caused(ProviderError(text), error)
 
 
-def _caused(error: RivuletError, cause: Exception) -> RivuletError:
+def _caused(error: RivuletError, cause: BaseException) -> RivuletError:
     error.__cause__ = cause
     return error
 
 
-def _key(base_url: str | None, api_key: str | None) -> str:
-    if not api_key and base_url is None:
+def _is_openais(address: str) -> bool:
+    return address.rstrip("/") == OPENAI_URL
+
+
+def _key(address: str, api_key: str | None) -> str:
+    if not api_key and _is_openais(address):
         raise ConfigurationError(
             "OpenAI's models need a key: set OPENAI_API_KEY. For a server without keys set "
             "OPENAI_BASE_URL; without either, the local model answers."
         )
     return api_key or "none"  # the SDK wants a key also where the server does not
-
-
-@functools.cache
-def _loop() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="openai requests", daemon=True).start()
-    return loop

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from rag.llms.protocol import TextStream
-from rag.types import Completion
+from rag.types import Completion, Reasoning
 
 GUARD = 20
 """Seconds after which a test that hangs is given up."""
 
 
-def read(stream: TextStream) -> tuple[list[str], Completion]:
+def read(stream: TextStream) -> tuple[list[str | Reasoning], Completion]:
     """The pieces that have text, and how it ended."""
     pieces = []
     while True:
@@ -37,6 +37,7 @@ class Request(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.received.append(json.loads(body))
+        self.server.keys.append(self.headers["Authorization"])
         self.server.behaviours.popleft()(self)
 
     def do_GET(self) -> None:
@@ -49,9 +50,8 @@ class Request(BaseHTTPRequestHandler):
         """A whole answer."""
         data = body.encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
-        for name, value in headers.items():
+        for name, value in {"Content_Type": "application/json", **headers}.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         self.wfile.write(data)
@@ -90,6 +90,8 @@ class ModelServer(ThreadingHTTPServer):
         self.behaviours: deque[Callable[[Request], None]] = deque()
         self.received: list[dict[str, Any]] = []
         """The bodies of the POST requests."""
+        self.keys: list[str] = []
+        """What they were authorized with."""
         self.gone = threading.Event()
         """Set when a client went while the server was stalling."""
         self._open: set[Any] = set()

@@ -10,12 +10,11 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 
 from rag.errors import ConfigurationError, ContextWindowError, ProviderError
 from rag.llms.openai import OpenAI, list_models
-from rag.types import ChatMessage, Completion, Usage
+from rag.types import ChatMessage, Completion, Reasoning, Usage
 from tests.llms.conftest import read
 
 KEY = "sk-a-very-secret-key"
@@ -28,18 +27,20 @@ Behaviour = Callable[[Any], None]
 
 def chunk(text: str | None = None, finish: str | None = None, **fields: Any) -> bytes:
     """One event of the stream, as OpenAI's servers send it."""
+    delta = {"content": text, **fields.pop("delta", {})}
     event = {
         "id": "1",
         "object": "chat.completion.chunk",
         "created": 0,
         "model": "m",
-        "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": finish}],
+        "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
         **fields,
     }
     return b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\n\n"
 
 
 DONE = b"data: [DONE]\n\n"
+ERROR = b'data: {"error": {"message": "CUDA out of memory", "code": 500}}\n\n'
 
 
 def streams(*events: bytes, then: str = "end") -> Behaviour:
@@ -72,16 +73,18 @@ def model(server: Any, **options: Any) -> OpenAI:
     return OpenAI("m", server.url, KEY, **{"max_retries": 0, **options})
 
 
-def answered(llm: OpenAI, max_tokens: int = 50) -> tuple[list[str], Completion]:
+def answered(llm: OpenAI, **options: Any) -> tuple[list[str | Reasoning], Completion]:
     """The pieces that have text, and how it ended."""
-    return read(llm.stream(ASKED, max_tokens=max_tokens))
+    return read(llm.stream(ASKED, **options))
 
 
-def fails(llm: OpenAI, error: type[Exception] = ProviderError) -> tuple[list[str], str]:
+def fails(
+    llm: OpenAI, error: type[Exception] = ProviderError, **options: Any
+) -> tuple[list[Any], str]:
     """The pieces that came before the error, and what it says."""
-    pieces: list[str] = []
+    pieces: list[Any] = []
     with pytest.raises(error) as caught:
-        pieces.extend(piece for piece in llm.stream(ASKED, max_tokens=50) if piece)
+        pieces.extend(piece for piece in llm.stream(ASKED, **options) if piece)
     assert type(caught.value) is error
     return pieces, str(caught.value)
 
@@ -93,7 +96,7 @@ def wait_for(condition: Callable[[], bool]) -> bool:
     return condition()
 
 
-def test_text_finish_reason_and_usage(server: Any) -> None:
+def test_24_text_finish_reason_and_usage(server: Any) -> None:
     server.behaviours.append(NORMAL)
     pieces, completion = answered(model(server))
     assert pieces == ["The", " sky"]
@@ -116,15 +119,119 @@ def test_what_is_sent(server: Any) -> None:
     assert "max_completion_tokens" not in body
 
 
-def test_openais_own_server_knows_the_limit_by_its_newer_name(
-    server: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OPENAI_BASE_URL", server.url)  # stands in for OpenAI's own
-    server.behaviours.append(NORMAL)
+def test_only_what_is_set_is_sent(server: Any) -> None:
+    server.behaviours += [NORMAL] * 4
+    answered(model(server))
+    answered(model(server, max_tokens=9, temperature=0.5))
+    answered(model(server, max_tokens=9, temperature=0.5), max_tokens=5, temperature=0, stop=["x"])
+    answered(model(server), stop=["", "a", "b", "c", "d", "e"])
+    plain, constructed, called, stops = server.received
+    assert plain.keys() == {"model", "messages", "stream", "stream_options"}
+    assert (constructed["max_tokens"], constructed["temperature"]) == (9, 0.5)
+    assert (called["max_tokens"], called["temperature"], called["stop"]) == (5, 0, ["x"])
+    assert stops["stop"] == ["a", "b", "c", "d"]  # no server takes more
+
+
+def test_the_room_kept_for_an_answer() -> None:
+    def room(**options: Any) -> int:
+        return OpenAI("m", "http://127.0.0.1:9/v1", **options).max_tokens
+
+    assert room() == 1024
+    assert room(context_window=2000) == 500
+    assert room(max_tokens=256) == 256
+
+
+@pytest.fixture
+def own(server: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A server that stands in for OpenAI's own."""
+    monkeypatch.setattr("rag.llms.openai.OPENAI_URL", server.url)
+    return server
+
+
+def test_openais_own_server_knows_the_limit_by_its_newer_name(own: Any) -> None:
+    own.behaviours.append(NORMAL)
     answered(OpenAI("m", api_key=KEY), max_tokens=42)
-    (body,) = server.received
+    (body,) = own.received
     assert body["max_completion_tokens"] == 42
     assert "max_tokens" not in body
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+def test_reasoning_comes_apart_from_the_text(server: Any, name: str) -> None:
+    server.behaviours.append(
+        streams(
+            chunk(delta={"content": "", name: "Blue"}),
+            chunk(delta={name: " light"}),
+            chunk("The", delta={name: None}),
+            chunk(None, "stop"),
+            DONE,
+        )
+    )
+    assert answered(model(server)) == (
+        [Reasoning("Blue"), Reasoning(" light"), "The"],
+        Completion("stop"),
+    )
+
+
+def test_a_stop_sequence_that_the_server_did_not_heed(server: Any) -> None:
+    behaviour = streams(chunk("The sky\nUs"), chunk("er: Why"), chunk(" not"), then="stall")
+    server.behaviours.append(behaviour)
+    pieces, completion = answered(model(server), stop=["1", "2", "3", "4", "\nUser:"])
+    assert "".join(pieces) == "The sky"
+    assert completion == Completion("stop")
+    assert server.gone.wait(GUARD)  # what follows is not waited for
+
+
+def test_what_might_have_become_a_stop_sequence_is_text_at_the_end(server: Any) -> None:
+    server.behaviours += [
+        streams(chunk("The\nUs"), chunk(None, "stop"), DONE),
+        streams(chunk("The\nUs"), ERROR),
+    ]
+    pieces, _ = answered(model(server), stop=["\nUser:"])
+    assert "".join(pieces) == "The\nUs"
+    pieces, _ = fails(model(server), stop=["\nUser:"])
+    assert "".join(pieces) == "The\nUs"
+
+
+def test_a_content_filter_that_ends_the_answer_says_so(server: Any) -> None:
+    server.behaviours.append(streams(chunk("The"), chunk(None, "content_filter"), DONE))
+    pieces, said = fails(model(server))
+    assert pieces == ["The"]
+    assert "content filter" in said
+    assert "Ask in other words" in said
+
+
+def test_a_server_that_gives_up_has_not_given_a_whole_answer(server: Any) -> None:
+    server.behaviours.append(streams(chunk("The"), chunk(None, "abort"), DONE))
+    assert answered(model(server)) == (["The"], Completion("truncated"))
+
+
+def test_an_answer_from_a_server_that_does_not_stream(server: Any) -> None:
+    message = {"role": "assistant", "content": "The sky", "reasoning_content": "Blue"}
+    body = {"choices": [{"index": 0, "message": message, "finish_reason": "length"}]}
+    server.behaviours.append(replies(200, json.dumps({**body, "usage": USAGE})))
+    assert answered(model(server)) == (
+        [Reasoning("Blue"), "The sky"],
+        Completion("length", Usage(7, 3)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "says"),
+    [
+        ('{"error": {"message": "no such model"}}', "application/json", "ended the answer with"),
+        ('{"detail": "here be dragons"}', "application/json", "cannot be read"),
+        ("[]", "application/json", "cannot be read"),
+        ("not JSON", "application/json", "cannot be read"),
+        ("<html>Welcome</html>", "text/html", "can be read. Check OPENAI_BASE_URL"),
+        ("", "text/event-stream", "can be read. Check OPENAI_BASE_URL"),
+    ],
+)
+def test_something_else_than_an_answer(server: Any, body: str, kind: str, says: str) -> None:
+    server.behaviours.append(lambda request: request.reply(200, body, Content_Type=kind))
+    pieces, said = fails(model(server))
+    assert pieces == []
+    assert says in said
 
 
 def test_the_length_limit(server: Any) -> None:
@@ -132,15 +239,15 @@ def test_the_length_limit(server: Any) -> None:
     assert answered(model(server)) == (["The"], Completion("length"))
 
 
-def test_one_byte_at_a_time(server: Any) -> None:
+def test_01_one_byte_at_a_time(server: Any) -> None:
     body = chunk("Ü🙂") + chunk("漢字") + chunk(None, "stop") + DONE
     server.behaviours.append(streams(*(bytes([byte]) for byte in body)))
     assert answered(model(server)) == (["Ü🙂", "漢字"], Completion("stop"))
 
 
-def test_events_without_choices_are_no_text(server: Any) -> None:
+def test_24_events_without_choices_are_no_text(server: Any) -> None:
     server.behaviours.append(
-        streams(chunk(choices=[]), chunk("The"), chunk(choices=[]), chunk(None, "stop"), DONE)
+        streams(chunk(choices=[]), chunk("The"), chunk(choices=None), chunk(None, "stop"), DONE)
     )
     assert answered(model(server)) == (["The"], Completion("stop"))
 
@@ -151,7 +258,7 @@ def test_an_empty_answer_is_no_error(server: Any) -> None:
 
 
 @pytest.mark.parametrize("then", ["end", "cut"])
-def test_an_answer_that_breaks_off_is_truncated(server: Any, then: str) -> None:
+def test_09_24_an_answer_that_breaks_off_is_truncated(server: Any, then: str) -> None:
     server.behaviours.append(streams(chunk("The"), chunk(" sky"), then=then))
     assert answered(model(server, max_retries=2)) == (["The", " sky"], Completion("truncated"))
     assert len(server.received) == 1  # a stream that has begun is never begun again
@@ -169,19 +276,17 @@ def test_a_connection_cut_before_any_text_is_an_error(server: Any) -> None:
     assert "OPENAI_BASE_URL" in said
 
 
-def test_a_server_that_falls_silent(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rag.llms.openai.TIMEOUT", httpx2.Timeout(0.3))
+def test_24_a_server_that_falls_silent(server: Any) -> None:
     server.behaviours.append(streams(chunk("The"), chunk(" sky"), then="stall"))
-    pieces, said = fails(model(server))
+    pieces, said = fails(model(server, timeout=0.3))
     assert pieces == ["The", " sky"]
     assert "does not answer in time" in said
     assert "Try again" in said
 
 
-def test_a_server_that_never_answers(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rag.llms.openai.TIMEOUT", httpx2.Timeout(0.3))
+def test_24_a_server_that_never_answers(server: Any) -> None:
     server.behaviours.append(lambda request: request.stall())
-    pieces, said = fails(model(server))
+    pieces, said = fails(model(server, timeout=0.3))
     assert pieces == []
     assert "does not answer in time" in said
 
@@ -197,7 +302,7 @@ def test_a_server_that_never_answers(server: Any, monkeypatch: pytest.MonkeyPatc
         (503, "status 503. Try again later"),
     ],
 )
-def test_refusals_say_what_to_do(
+def test_24_refusals_say_what_to_do(
     server: Any, status: int, says: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     body = json.dumps({"error": {"message": f"Incorrect API key provided: {KEY}", "code": "x"}})
@@ -218,15 +323,16 @@ def test_a_prompt_that_does_not_fit_the_servers_window(server: Any) -> None:
     assert "Ask a shorter question" in said
 
 
-def test_an_error_in_the_middle_of_the_stream(server: Any) -> None:
-    event = b'data: {"error": {"message": "CUDA out of memory", "code": 500}}\n\n'
-    server.behaviours.append(streams(chunk("The"), event, DONE))
-    pieces, said = fails(model(server))
-    assert pieces == ["The"]
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_07_an_error_in_the_middle_of_the_stream(server: Any, count: int) -> None:
+    server.behaviours.append(streams(*[chunk("x")] * count, ERROR, chunk("y"), DONE))
+    pieces, said = fails(model(server, max_retries=2))
+    assert pieces == ["x"] * count
     assert "Try again" in said
+    assert len(server.received) == 1
 
 
-def test_what_is_no_json(server: Any) -> None:
+def test_24_what_is_no_json(server: Any) -> None:
     server.behaviours.append(streams(chunk("The"), b"data: {oh no\n\n", DONE))
     pieces, said = fails(model(server))
     assert pieces == ["The"]
@@ -234,7 +340,7 @@ def test_what_is_no_json(server: Any) -> None:
     assert "OPENAI_BASE_URL" in said
 
 
-def test_a_server_that_is_not_there() -> None:
+def test_24_a_server_that_is_not_there() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -244,7 +350,7 @@ def test_a_server_that_is_not_there() -> None:
     assert "OPENAI_BASE_URL" in said
 
 
-def test_a_start_that_fails_is_tried_again(server: Any) -> None:
+def test_24_a_start_that_fails_is_tried_again(server: Any) -> None:
     server.behaviours += [replies(429, Retry_After="0.05"), replies(500), NORMAL]
     pieces, completion = answered(model(server, max_retries=2))
     assert pieces == ["The", " sky"]
@@ -259,7 +365,7 @@ def test_a_start_that_fails_again_and_again_is_given_up(server: Any) -> None:
 
 
 @pytest.mark.parametrize("pieces", [0, 2])
-def test_stopping_closes_the_connection_of_a_silent_server(server: Any, pieces: int) -> None:
+def test_10_stopping_closes_the_connection_of_a_silent_server(server: Any, pieces: int) -> None:
     server.behaviours.append(streams(*[chunk("x")] * pieces, then="stall"))
     stream = model(server).stream(ASKED, max_tokens=50)
     seen = [next(stream)]
@@ -270,7 +376,7 @@ def test_stopping_closes_the_connection_of_a_silent_server(server: Any, pieces: 
     assert server.gone.wait(GUARD)
 
 
-def test_stopping_before_the_server_has_answered_closes_the_connection(server: Any) -> None:
+def test_02_10_stopping_before_the_server_has_answered_closes_the_connection(server: Any) -> None:
     server.behaviours.append(lambda request: request.stall())
     stream = model(server).stream(ASKED, max_tokens=50)
     next(stream)
@@ -331,11 +437,50 @@ def test_two_streams_do_not_mix(server: Any) -> None:
     assert sorted("".join(pieces) for pieces, _ in results) == ["a" * 20, "b" * 20]
 
 
-def test_openais_own_server_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """One that names no server."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    return monkeypatch
+
+
+@pytest.mark.parametrize("address", [None, "https://api.openai.com/v1/"])
+def test_openais_own_server_needs_a_key(
+    environment: pytest.MonkeyPatch, address: str | None
+) -> None:
     with pytest.raises(ConfigurationError, match="OPENAI_API_KEY") as caught:
-        OpenAI("gpt-x")
+        OpenAI("gpt-x", address)
     assert "without either, the local model answers" in str(caught.value)
+
+
+def test_without_address_and_key_those_of_the_settings_hold(
+    server: Any, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("OPENAI_BASE_URL", server.url)
+    environment.setenv("OPENAI_API_KEY", KEY)
+    server.behaviours.append(NORMAL)
+    answered(OpenAI("m"), max_tokens=5)
+    assert server.keys == [f"Bearer {KEY}"]
+    assert server.received[0]["max_tokens"] == 5  # not OpenAI's own
+
+
+def test_a_key_of_the_environment_is_not_sent_to_a_given_address(
+    server: Any, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("OPENAI_API_KEY", KEY)
+    server.behaviours.append(NORMAL)
+    answered(OpenAI("m", server.url))
+    assert KEY not in server.keys[0]
+
+
+def test_a_given_key_is_not_sent_to_an_address_of_the_environment(
+    own: Any, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    own.behaviours.append(NORMAL)
+    answered(OpenAI("m", api_key=KEY))
+    assert own.keys == [f"Bearer {KEY}"]
 
 
 def test_another_server_needs_none(server: Any) -> None:
@@ -361,9 +506,8 @@ def test_the_models_of_a_server(server: Any) -> None:
     assert list_models(server.url, None) == ["alpha", "my-embedding", "zephyr"]
 
 
-def test_of_openais_models_those_that_chat(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-    server.behaviours.append(models("text-embedding-3", "gpt-x", "whisper-1", "tts-1"))
+def test_of_openais_models_those_that_chat(own: Any) -> None:
+    own.behaviours.append(models("text-embedding-3", "gpt-x", "whisper-1", "tts-1"))
     assert list_models(None, KEY) == ["gpt-x"]
 
 
