@@ -10,10 +10,10 @@ from pathlib import Path
 
 from rag.config import DEFAULT_MODEL, Config
 from rag.errors import RivuletError
-from rag.llms.openai import OpenAI, list_models
+from rag.llms.openai import OPENAI_URL, OpenAI, list_models
 from rag.llms.protocol import LLM
 from rag.preparation import Preparation
-from rag.weights import Report, ensure
+from rag.weights import Report
 
 logger = logging.getLogger(__name__)
 
@@ -23,9 +23,8 @@ OPENAI = "openai:"
 class Catalog:
     """Loads each model once, in the background, and keeps the server's list of models."""
 
-    def __init__(self, config: Config, models_dir: Path):
+    def __init__(self, config: Config):
         self.config = config
-        self.models_dir = models_dir
         self._preparations: dict[str, Preparation[LLM]] = {}
         self._served: list[str] = []
         self._lock = threading.Lock()
@@ -51,7 +50,9 @@ class Catalog:
         with self._lock:
             known = self._preparations.get(name)
             if known is None or (known.error and again):
-                known = Preparation(label(name), lambda report: self._load(name, report)).start()
+                known = Preparation(
+                    label(name), lambda report: load(name, self.config, report)
+                ).start()
                 self._preparations[name] = known
             return known
 
@@ -59,16 +60,27 @@ class Catalog:
         """Offer a model that is loaded already under `name`: for tests and demos."""
         self._preparations[name] = Preparation(label(name), lambda _: llm).start()
 
-    def _load(self, name: str, report: Report) -> LLM:
-        if name.startswith(OPENAI):
-            return OpenAI(
-                name.removeprefix(OPENAI), self.config.openai_base_url, self.config.openai_api_key
-            )
-        path = ensure(name, self.models_dir, lambda doing, done: report(doing, 0.9 * done))
-        report("Loading", 0.9)
-        from rag.llms.huggingface import HuggingFaceLLM
 
-        return HuggingFaceLLM(path, label(name))
+def load(name: str, config: Config, report: Report) -> LLM:
+    """The model `name`, ready to be asked, as `config` sets it up.
+
+    Raises ModelUnavailableError, or ConfigurationError where a key is missing.
+    """
+    if name.startswith(OPENAI):
+        return OpenAI(
+            name.removeprefix(OPENAI),
+            config.openai_base_url or OPENAI_URL,
+            config.openai_api_key,
+            max_tokens=config.max_new_tokens,
+        )
+    from rag.llms.huggingface import HuggingFaceLLM
+
+    return HuggingFaceLLM(
+        name,
+        max_new_tokens=config.max_new_tokens,
+        models_dir=config.models_dir,
+        report=report,
+    )
 
 
 def label(name: str) -> str:

@@ -15,6 +15,7 @@ import pytest
 
 from rag.answering.engine import answer
 from rag.answering.events import Finished, Sources, Timings
+from rag.answering.synthesis import ResponseSynthesizer
 from rag.config import Config
 from rag.errors import ModelError
 from rag.index.embedding import HashEmbedding
@@ -24,7 +25,7 @@ from rag.index.store import ChromaStore
 from rag.llms.catalog import OPENAI, Catalog
 from rag.llms.openai import OpenAI
 from rag.llms.protocol import TextStream
-from rag.types import ChatMessage, Completion, Document
+from rag.types import ChatMessage, Completion, Document, Reasoning
 
 pytestmark = pytest.mark.slow
 
@@ -73,7 +74,7 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _whole(stream: TextStream) -> Iterator[str | Completion]:
+def _whole(stream: TextStream) -> Iterator[str | Reasoning | Completion]:
     """The pieces, then how it ended."""
     yield (yield from stream)
 
@@ -103,6 +104,16 @@ def test_the_length_limit(served: str, smollm_path: Path) -> None:
     assert completion.usage.completion_tokens == 6
 
 
+def test_a_stop_sequence(served: str, smollm_path: Path) -> None:
+    llm = OpenAI(str(smollm_path), served)
+    asked = [ChatMessage("user", "What is the capital of France?")]
+    *pieces, completion = _whole(llm.stream(asked, max_tokens=24, temperature=0, stop=["Paris"]))
+    assert isinstance(completion, Completion)
+    assert completion.finish_reason == "stop"
+    assert pieces
+    assert "Paris" not in "".join(map(str, pieces))
+
+
 def test_stopping_frees_the_server(served: str, smollm_path: Path) -> None:
     llm = OpenAI(str(smollm_path), served)
     asked = [ChatMessage("user", "Write a long story about a fox.")]
@@ -124,7 +135,8 @@ def test_the_whole_way_from_a_question_to_an_answer(
             pass
     retriever = VectorIndexRetriever([store], hash_embedding, similarity_top_k=1)
     llm = OpenAI(str(smollm_path), served)
-    events = list(answer("What is the fox called?", retriever, llm, max_tokens=24))
+    synthesizer = ResponseSynthesizer(llm, streaming=True, max_tokens=24)
+    events = list(answer("What is the fox called?", retriever, synthesizer))
     (sources,) = (event for event in events if isinstance(event, Sources))
     assert [hit.node.file_name for hit in sources.nodes] == ["fox.txt"]
     pieces = [event for event in events if isinstance(event, str) and event]
@@ -143,14 +155,14 @@ def test_the_whole_way_from_a_question_to_an_answer(
 def test_the_server_is_usable_by_a_models_name_with_or_without_a_list(
     served: str, smollm_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    catalog = Catalog(Config(openai_base_url=served), tmp_path / "models")
+    catalog = Catalog(Config(data_dir=tmp_path, openai_base_url=served))
     with caplog.at_level(logging.WARNING):
         catalog.refresh()  # this server may answer 500, which must not raise
     listed = len(catalog.choices()) > 1
     assert listed or "gives no list of its models" in caplog.text
     llm = catalog.prepare(f"{OPENAI}{smollm_path}").result()
     pieces = list(llm.stream([ChatMessage("user", "Say hello.")], max_tokens=6))
-    assert "".join(pieces).strip()
+    assert "".join(map(str, pieces)).strip()
 
 
 def test_a_model_that_the_server_does_not_know(served: str) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from rag.config import DEFAULT_MODEL, Config
-from rag.errors import ModelUnavailableError
-from rag.llms.catalog import Catalog, label
+from rag.errors import ConfigurationError, ModelUnavailableError, ProviderError
+from rag.llms.catalog import Catalog, label, load
 from rag.llms.openai import OpenAI
 from rag.llms.scripted import ScriptedLLM
 from rag.types import ChatMessage
+from tests.llms.conftest import read
 
 KEY = "sk-a-very-secret-key"
 
@@ -27,7 +28,7 @@ def served(*names: str) -> Any:
 def catalog(tmp_path: Path, server: Any) -> Catalog:
     """One with a model server."""
     config = Config(data_dir=tmp_path, openai_base_url=server.url, openai_api_key=KEY)
-    return Catalog(config, tmp_path / "models")
+    return Catalog(config)
 
 
 @pytest.mark.parametrize(
@@ -43,10 +44,10 @@ def test_a_label_leaves_out_what_a_reader_does_not_need(name: str, shown: str) -
     assert label(name) == shown
 
 
-def test_the_set_model_is_offered_first_and_the_local_one_always(tmp_path: Path) -> None:
-    offered = Catalog(Config(model="openai:gpt-x"), tmp_path).choices()
+def test_the_set_model_is_offered_first_and_the_local_one_always() -> None:
+    offered = Catalog(Config(model="openai:gpt-x")).choices()
     assert offered == [("gpt-x", "openai:gpt-x"), ("SmolLM2-135M-Instruct", DEFAULT_MODEL)]
-    assert len(Catalog(Config(), tmp_path).choices()) == 1
+    assert len(Catalog(Config()).choices()) == 1
 
 
 def test_the_servers_models_are_offered(catalog: Catalog, server: Any) -> None:
@@ -56,11 +57,11 @@ def test_the_servers_models_are_offered(catalog: Catalog, server: Any) -> None:
 
 
 def test_without_key_and_address_no_server_is_asked(
-    tmp_path: Path, server: Any, monkeypatch: pytest.MonkeyPatch
+    server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", server.url)  # the settings count, not this
     server.behaviours.append(served("alpha"))
-    catalog = Catalog(Config(), tmp_path)
+    catalog = Catalog(Config())
     catalog.refresh()
     assert len(catalog.choices()) == 1
     assert len(server.behaviours) == 1
@@ -86,9 +87,25 @@ def test_a_server_without_a_list_is_usable_by_its_models_name(
         request.end()
 
     server.behaviours.append(answers)
-    pieces = list(llm.stream([ChatMessage("user", "Hi")], max_tokens=5))
-    assert "".join(pieces) == "Hello"
+    pieces, _ = read(llm.stream([ChatMessage("user", "Hi")]))
+    assert pieces == ["Hello"]
     assert server.received[0]["model"] == "typed"
+
+
+def test_the_settings_limit_holds_for_a_models_answers(tmp_path: Path, server: Any) -> None:
+    config = Config(data_dir=tmp_path, openai_base_url=server.url, max_new_tokens=77)
+    llm = load("openai:m", config, lambda doing, done: None)
+    assert llm.max_tokens == 77
+    server.behaviours.append(lambda request: request.reply(500, "", x_should_retry="false"))
+    with pytest.raises(ProviderError):
+        read(llm.stream([ChatMessage("user", "Hi")]))
+    assert server.received[0]["max_tokens"] == 77
+
+
+def test_a_model_of_openais_needs_the_settings_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)  # the settings count, not this
+    with pytest.raises(ConfigurationError, match="OPENAI_API_KEY"):
+        load("openai:gpt-x", Config(), lambda doing, done: None)
 
 
 def test_a_list_that_was_had_is_kept_when_the_next_fails(catalog: Catalog, server: Any) -> None:
@@ -116,7 +133,7 @@ def test_a_model_is_loaded_once_for_all_who_want_it(catalog: Catalog) -> None:
 
 
 def test_a_model_that_failed_is_tried_again_only_when_asked(tmp_path: Path) -> None:
-    catalog = Catalog(Config(), tmp_path / "models")
+    catalog = Catalog(Config(data_dir=tmp_path))
     name = str(tmp_path / "nothing-here")
     first = catalog.prepare(name)
     with pytest.raises(ModelUnavailableError, match="no folder"):
@@ -128,7 +145,7 @@ def test_a_model_that_failed_is_tried_again_only_when_asked(tmp_path: Path) -> N
         second.result()
 
 
-def test_a_model_that_is_loaded_already_can_be_put_in(tmp_path: Path) -> None:
-    catalog, llm = Catalog(Config(), tmp_path), ScriptedLLM()
+def test_a_model_that_is_loaded_already_can_be_put_in() -> None:
+    catalog, llm = Catalog(Config()), ScriptedLLM()
     catalog.put("scripted", llm)
     assert catalog.prepare("scripted").result() is llm
