@@ -164,7 +164,7 @@ class Chat:
                             last = now
                             yield NOTHING
                     elif step.status or step.sources or not begun or now - last >= PACE:
-                        last, begun = now, bool(turn.answer)
+                        last, begun = now, bool(turn.answer or turn.reasoning)
                         yield (
                             rendering.messages(session.turns, step.status),
                             gr.skip(),

@@ -1,5 +1,6 @@
 """A question's way through the page: the handlers, driven as Gradio drives them."""
 
+import dataclasses
 import logging
 import threading
 import time
@@ -14,10 +15,11 @@ import pytest
 from rag.answering import prompts
 from rag.errors import ModelUnavailableError, ProviderError
 from rag.index.embedding import HashEmbedding
+from rag.index.ingestion import ingest
 from rag.llms.protocol import TextStream
 from rag.llms.scripted import ScriptedLLM
 from rag.preparation import Preparation
-from rag.types import ChatMessage, Completion
+from rag.types import ChatMessage, Completion, Document
 from rag.ui import chat as module
 from rag.ui.backend import Backend
 from rag.ui.chat import MAX_QUESTION, Chat
@@ -37,7 +39,7 @@ class Gated(ScriptedLLM):
         self.said_half = threading.Event()
         self.closed = threading.Event()
 
-    def stream(self, messages: Sequence[ChatMessage], *, max_tokens: int) -> TextStream:
+    def stream(self, messages: Sequence[ChatMessage], **options: Any) -> TextStream:
         self.calls.append(list(messages))
         try:
             yield ""
@@ -49,6 +51,10 @@ class Gated(ScriptedLLM):
             return Completion("stop")
         finally:
             self.closed.set()
+
+
+def texts_are_whole(answer: str, number: int) -> bool:
+    return all(f"Response {n}: {ANSWER}" in answer for n in range(1, number + 1))
 
 
 @pytest.fixture
@@ -156,6 +162,7 @@ class TestAsking:
         slow = list(chat.ask(box("Why?"), "slow", "samples", me))
         grown = {texts(view)[0] for view in slow if texts(view)[0].startswith("word")}
         assert len(grown) == 8
+        chat.clear(me)
         fast = list(chat.ask(box("Why?"), "fast", "samples", me))
         assert len(fast) < 60
         assert texts(fast[-1])[0] == ("word " * chat.backend.config.max_new_tokens).strip()
@@ -183,15 +190,69 @@ class TestAsking:
         self, chat: Chat, me: gr.Request, llm: ScriptedLLM
     ) -> None:
         *_, last = chat.ask(box("Why?"), MODEL, "mine", me)
-        assert texts(last)[0] == prompts.NO_HITS
+        assert texts(last)[0] == prompts.NOTHING_FOUND
         assert llm.calls == []
 
     def test_what_was_said_before_is_told_to_the_model(
         self, chat: Chat, me: gr.Request, llm: ScriptedLLM
     ) -> None:
         ask_all(chat, me, "One?", "Two?")
-        assert [message.content for message in llm.calls[1][:2]] == ["One?", ANSWER]
-        assert "Two?" in llm.calls[1][2].content
+        _, condensing, (*earlier, last) = llm.calls
+        assert "One?" in condensing[0].content
+        assert [message.content for message in earlier] == ["One?", ANSWER]
+        assert "Two?" in last.content
+
+    def test_the_question_that_was_searched_for_is_shown_and_kept(
+        self, chat: Chat, me: gr.Request, backend: Backend
+    ) -> None:
+        def script(messages: Sequence[ChatMessage]) -> str:
+            return "What of walnuts?" if "A conversation" in messages[-1].content else ANSWER
+
+        backend.catalog.put("condensing", ScriptedLLM(script))
+        for question in ("Nuts?", "And those?"):
+            *_, last = chat.ask(box(question), "condensing", "samples", me)
+        searched, answered, *_ = texts(last)
+        assert "searched for: What of walnuts?" in searched
+        assert answered == ANSWER
+        first, second = chat.session(me).turns
+        assert (first.searched_for, second.searched_for) == ("", "What of walnuts?")
+        assert [t.searched_for for t in Session(chat.session(me).folder).turns] == [
+            "",
+            "What of walnuts?",
+        ]
+
+    def test_reasoning_is_shown_apart_and_never_told_again(
+        self, chat: Chat, me: gr.Request, backend: Backend
+    ) -> None:
+        llm = ScriptedLLM("<think>the fox & the grapes</think> Sour.", tokens_per_second=20)
+        backend.catalog.put("thinker", llm)
+        views = [texts(view) for view in chat.ask(box("Why?"), "thinker", "samples", me)]
+        thinking = [view for view in views if view and "<details" in view[0]]
+        assert any(len(view) == 1 and " open>" in view[0] for view in thinking)
+        reasoning, answered, *_ = thinking[-1]
+        assert "the fox &amp; the grapes" in reasoning
+        assert " open>" not in reasoning
+        assert answered == "Sour."
+        list(chat.ask(box("And?"), "thinker", "samples", me))
+        assert all("fox" not in message.content for call in llm.calls for message in call)
+        assert Session(chat.session(me).folder).turns[0].reasoning == "the fox & the grapes"
+
+    def test_the_steps_of_several_calls_are_shown(
+        self, chat: Chat, me: gr.Request, backend: Backend, upload: Callable[[str, str], str]
+    ) -> None:
+        for number in range(3):
+            document = Document(f"Nut {number} is a walnut.", {"file_name": f"{number}.txt"})
+            list(ingest(document, backend.samples.result(), HashEmbedding()))
+        for mode, steps in (("refine", 3), ("accumulate", 3)):
+            backend.config = dataclasses.replace(backend.config, response_mode=mode)
+            chat.clear(me)
+            views = [texts(view) for view in chat.ask(box("Nut?"), MODEL, "samples", me)]
+            for number in range(1, steps + 1):
+                status = f"Reading passage {number} of {steps}"
+                assert any(status in view[-1] for view in views if view), (mode, status)
+        # The status of a later call stands below what has come already.
+        assert any(len(view) == 2 and "of 3" in view[1] for view in views)
+        assert texts_are_whole(views[-1][0], 3)
 
     def test_two_browsers_do_not_see_each_other(
         self, chat: Chat, request_of: Callable[..., gr.Request], llm: ScriptedLLM
@@ -348,11 +409,11 @@ class TestErrors:
     ) -> None:
         tries = []
 
-        def load(name: str, report: Any) -> Any:
+        def load(name: str, *_: Any) -> Any:
             tries.append(name)
             raise ModelUnavailableError("No such model. Choose another.")
 
-        monkeypatch.setattr(backend.catalog, "_load", load)
+        monkeypatch.setattr("rag.llms.catalog.load", load)
         for n in (1, 2):
             *_, last = chat.ask(box("Why?"), "/no/model", "samples", me)
             assert "No such model. Choose another." in texts(last)[0]

@@ -26,6 +26,7 @@ HOSTILE = [
     "&lt;script&gt;",
 ]
 OURS = {
+    "br",
     *("b", "blockquote", "button", "details", "h3", "li", "ol", "p", "small", "span"),
     *("summary", "ul"),
 }
@@ -73,7 +74,11 @@ class TestMessages:
         assert "Reading" not in str(shown[1])
         (part,) = shown[3]["content"]
         assert safe(part["text"]).find(role="status").text == "Reading <2> passages"
-        assert "Reading" not in str(rendering.messages([Turn("a?", answer="A")], "Reading"))
+
+    def test_a_status_stands_below_what_has_come(self) -> None:
+        answer, status = parts(Turn("a?", answer="A"), "Reading")
+        assert answer == "A"
+        assert safe(status).find(role="status").text == "Reading"
 
     def test_an_answer_that_has_not_begun_has_no_part(self) -> None:
         assert parts(Turn("a?")) == []
@@ -83,6 +88,29 @@ class TestMessages:
         assert text == "Half"
         assert safe(error).find(role="alert").text == "Oh"
         assert safe(facts).find(class_="facts").text == "m"
+
+    def test_what_was_searched_for_stands_above(self) -> None:
+        searched, answer = parts(Turn("and it?", answer="A", searched_for="How <big> is it?"))
+        assert safe(searched).find(class_="facts").text == "searched for: How <big> is it?"
+        assert answer == "A"
+
+    def test_reasoning_is_open_until_the_answer_begins(self) -> None:
+        (thinking,) = parts(Turn("a?", reasoning="One.\n\nTwo.\n"))
+        details = safe(thinking).find("details")
+        assert details.has_attr("open")
+        assert details.get_text("|") == "Thinking|One.|Two."
+        assert "\n" not in thinking  # Markdown would end the element there
+        folded, _ = parts(Turn("a?", answer="A", reasoning="One."))
+        assert not safe(folded).find("details").has_attr("open")
+        folded, *_ = parts(Turn("a?", "m", reasoning="One.", finish_reason="stopped"))
+        assert not safe(folded).find("details").has_attr("open")
+
+    @pytest.mark.parametrize("hostile", HOSTILE)
+    def test_reasoning_and_the_searched_question_are_text(self, hostile: str) -> None:
+        searched, thinking = parts(Turn("a?", reasoning=hostile, searched_for=hostile))
+        assert safe(searched).text == f"searched for: {hostile}"
+        names = {element.name for element in safe(thinking).find_all(True)}
+        assert names <= {"details", "summary", "br"}
 
     @pytest.mark.parametrize("hostile", HOSTILE)
     def test_errors_and_statuses_are_text(self, hostile: str) -> None:
