@@ -74,24 +74,24 @@ class Passages:
     def _cut(self, llm: LLM, room: Callable[[str], int]) -> str:
         text, size = self._waiting[0], room("")
         if size < LEAST:
-            raise ContextWindowError(
-                f"The question leaves no room for a passage in the {llm.context_window} tokens "
-                f"that {llm.model_name} reads and writes together. Shorten the question or the "
-                f"answer's length limit, or choose a model with a larger window."
-            )
-        while True:
-            offset, piece = TextSplitter.from_callback(llm.count_tokens, size).chunk_indices(text)[
-                0
-            ]
+            size = 0  # a piece would say nothing
+        while size > 0:
+            splitter = TextSplitter.from_callback(llm.count_tokens, size)
+            offset, piece = splitter.chunk_indices(text)[0]
             if room(piece) >= 0:
-                break
-            size -= 1  # a whole prompt can have a token more than its parts
-        self._waiting.popleft()
-        rest = text[offset + len(piece) :].lstrip()
-        if rest:
-            self._waiting.appendleft(rest)
-        self._begun = bool(rest)
-        return piece
+                self._waiting.popleft()
+                rest = text[offset + len(piece) :].lstrip()
+                if rest:
+                    self._waiting.appendleft(rest)
+                self._begun = bool(rest)
+                return piece
+            # A whole prompt can have more tokens than its parts; a template may repeat them.
+            size -= 1 + size // 16
+        raise ContextWindowError(
+            f"The question leaves no room for a passage in the {llm.context_window} tokens "
+            f"that {llm.model_name} reads and writes together. Shorten the question or the "
+            f"answer's length limit, or choose a model with a larger window."
+        )
 
 
 def left_beside(llm: LLM, messages: Iterable[ChatMessage], max_tokens: int) -> int:
