@@ -3,9 +3,9 @@
 import queue
 
 from rag.llms.protocol import HEARTBEAT, TextStream
-from rag.types import Completion
+from rag.types import Completion, Reasoning
 
-Pieces = queue.Queue[str | Completion | Exception]
+Pieces = queue.Queue[str | Reasoning | Completion | Exception]
 """Text, any number of times; then one Completion or one exception."""
 
 

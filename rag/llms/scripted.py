@@ -3,7 +3,9 @@
 import re
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
+from rag.llms.filters import StopSequences
 from rag.llms.protocol import HEARTBEAT, TextStream
 from rag.types import ChatMessage, Completion, FinishReason, Usage
 
@@ -14,8 +16,8 @@ class ScriptedLLM:
     """Streams `script` word by word, at `tokens_per_second` (0: as fast as it is read).
 
     `script` is the text, or a function of the messages. With `error`, it is raised after
-    `error_after` words. `calls` keeps the messages of every call, `steps` counts the words
-    that were made in all calls together.
+    `error_after` words. `calls` keeps the messages of every call and `options` what each set,
+    `steps` counts the words that were made in all calls together.
     """
 
     is_streaming = True
@@ -31,36 +33,49 @@ class ScriptedLLM:
         error_after: int = 0,
         model_name: str = "scripted",
         context_window: int = 8192,
+        max_tokens: int = 256,
     ):
         self.script = script
         self.model_name = model_name
         self.context_window = context_window
+        self.max_tokens = max_tokens
         self.first_token = first_token
         self.pause = 1 / tokens_per_second if tokens_per_second else 0.0
         self.error = error
         self.error_after = error_after
         self.calls: list[list[ChatMessage]] = []
+        self.options: list[dict[str, Any]] = []
         self.steps = 0
 
-    def stream(self, messages: Sequence[ChatMessage], *, max_tokens: int) -> TextStream:
+    def stream(
+        self,
+        messages: Sequence[ChatMessage],
+        *,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        stop: Sequence[str] = (),
+    ) -> TextStream:
         self.calls.append(list(messages))
+        self.options.append({"max_tokens": max_tokens, "temperature": temperature, "stop": stop})
         yield ""
         yield from _wait(self.first_token)
         text = self.script if isinstance(self.script, str) else self.script(messages)
-        prompt_tokens = sum(self.count_tokens(message.content) for message in messages)
-        finish: FinishReason = "stop"
+        words = re.findall(r"\s*\S+\s*$|\s*\S+", text)
+        limit = self.max_tokens if max_tokens is None else max_tokens
+        stops = StopSequences(stop)
         count = 0
-        for count, word in enumerate(re.findall(r"\s*\S+\s*$|\s*\S+", text), start=1):
-            if self.error and count > self.error_after:
-                raise self.error
-            if count > max_tokens:
-                count, finish = max_tokens, "length"
-                break
+        for word in words[: min(limit, self.error_after) if self.error else limit]:
+            count += 1
             self.steps += 1
-            yield word
+            yield stops.feed(word)
+            if stops.stopped:
+                break
             yield from _wait(self.pause)
-        if self.error and count <= self.error_after:
+        yield stops.flush()
+        if self.error:
             raise self.error
+        finish: FinishReason = "length" if count < len(words) and not stops.stopped else "stop"
+        prompt_tokens = sum(self.count_tokens(message.content) for message in messages)
         return Completion(finish, Usage(prompt_tokens, count))
 
     def count_tokens(self, text: str) -> int:

@@ -7,10 +7,10 @@ import pytest
 
 from rag.errors import ProviderError
 from rag.llms.relay import Pieces, drain
-from rag.types import Completion
+from rag.types import Completion, Reasoning
 
 
-def filled(*pieces: str | Completion | Exception) -> Pieces:
+def filled(*pieces: str | Reasoning | Completion | Exception) -> Pieces:
     result: Pieces = queue.Queue()
     for piece in pieces:
         result.put(piece)
@@ -24,6 +24,11 @@ def test_text_then_the_completion() -> None:
     with pytest.raises(StopIteration) as end:
         next(stream)
     assert end.value.value is done
+
+
+def test_reasoning_comes_as_it_is() -> None:
+    stream = drain(filled(Reasoning("hm"), "a", Completion("stop")))
+    assert list(stream) == ["", Reasoning("hm"), "a"]
 
 
 def test_the_first_item_does_not_wait() -> None:

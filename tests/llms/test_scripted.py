@@ -1,5 +1,7 @@
 """The scripted model keeps the protocol, so that what is tested with it is tested."""
 
+from typing import Any
+
 import pytest
 
 from rag.errors import ProviderError
@@ -10,9 +12,9 @@ from rag.types import ChatMessage, Completion, Usage
 ASKED = [ChatMessage("user", "How many words are here?")]
 
 
-def read(llm: LLM, max_tokens: int = 100) -> tuple[list[str], Completion]:
+def read(llm: LLM, **options: Any) -> tuple[list[str], Completion]:
     pieces = []
-    stream = llm.stream(ASKED, max_tokens=max_tokens)
+    stream = llm.stream(ASKED, **options)
     while True:
         try:
             pieces.append(next(stream))
@@ -32,7 +34,7 @@ def test_the_pieces_are_the_script(script: str) -> None:
 
 def test_each_word_is_a_piece() -> None:
     pieces, _ = read(ScriptedLLM("one two  three\n"))
-    assert pieces == ["", "one", " two", "  three\n"]
+    assert [piece for piece in pieces if piece] == ["one", " two", "  three\n"]
 
 
 def test_the_script_can_depend_on_the_messages() -> None:
@@ -48,6 +50,27 @@ def test_the_length_limit() -> None:
     assert "".join(pieces) == "one two"
     assert completion == Completion("length", Usage(5, 2))
     assert llm.steps == 2
+
+
+def test_its_own_length_limit_holds_where_a_call_sets_none() -> None:
+    pieces, completion = read(ScriptedLLM("one two three", max_tokens=2))
+    assert "".join(pieces) == "one two"
+    assert completion.finish_reason == "length"
+    assert read(ScriptedLLM("one two"), max_tokens=2)[1].finish_reason == "stop"
+
+
+def test_it_ends_before_a_stop_sequence() -> None:
+    llm = ScriptedLLM("one two three four five six")
+    pieces, completion = read(llm, stop=["e fo"], temperature=0.5)
+    assert "".join(pieces) == "one two thre"
+    assert completion == Completion("stop", Usage(5, 4))
+    assert llm.options == [{"max_tokens": None, "temperature": 0.5, "stop": ["e fo"]}]
+    pieces, _ = read(llm, stop=["six seven"])
+    assert "".join(pieces) == llm.script
+
+
+def test_reasoning_tags_stay_in_the_text() -> None:
+    assert "".join(read(ScriptedLLM("<think>Well.</think> Yes."))[0]) == "<think>Well.</think> Yes."
 
 
 @pytest.mark.parametrize("after", [0, 2, 3, 5])
