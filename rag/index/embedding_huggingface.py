@@ -12,18 +12,33 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from rag.config import DEFAULT_EMBED_MODEL, Config
 from rag.errors import ModelUnavailableError
 from rag.index.embedding import Vector
-from rag.weights import loading
+from rag.weights import Report, ensure, loading
 
 BATCH = 16
 """Texts that are computed together; more gained nothing on two cores."""
 
 
 class HuggingFaceEmbedding:
-    """The model in the folder `path`, under the name `name`. One thread computes at a time."""
+    """The model `model_name`, a Hub id or a local folder. One thread computes at a time.
 
-    def __init__(self, path: Path, name: str):
+    Its weights are kept in `models_dir` (of the settings when None); `report` is told how far
+    getting and loading them is. Raises ModelUnavailableError when it cannot be had or loaded.
+    """
+
+    def __init__(
+        self,
+        model_name: str = DEFAULT_EMBED_MODEL,
+        *,
+        models_dir: Path | None = None,
+        report: Report | None = None,
+    ):
+        models_dir = models_dir or Config.from_env().models_dir
+        report = report or (lambda *_: None)
+        path = ensure(model_name, models_dir, lambda doing, done: report(doing, 0.9 * done))
+        report("Loading", 0.9)
         try:
             tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
             with loading() as (torch, transformers):
@@ -34,9 +49,9 @@ class HuggingFaceEmbedding:
                 self._model.to(self._device).eval()
         except Exception as error:
             raise ModelUnavailableError(
-                f"The embedding model {name} cannot be loaded from {path}: {error}"
+                f"The embedding model {model_name} cannot be loaded from {path}: {error}"
             ) from error
-        self.name = name
+        self.name = model_name
         self.dimensions: int = self._model.config.hidden_size
         tokenizer.no_padding()
         tokenizer.no_truncation()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
+from rag.config import DEFAULT_EMBED_MODEL
 from rag.documents.splitting import split
 from rag.errors import ModelUnavailableError
 from rag.index.embedding import Vector
@@ -17,8 +18,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def minilm(minilm_path: Path) -> HuggingFaceEmbedding:
-    return HuggingFaceEmbedding(minilm_path, "minilm")
+def minilm(models_dir: Path) -> HuggingFaceEmbedding:
+    return HuggingFaceEmbedding(models_dir=models_dir)
 
 
 def cosine(one: Vector, other: Vector) -> float:
@@ -27,7 +28,7 @@ def cosine(one: Vector, other: Vector) -> float:
 
 def test_vectors_are_384_numbers_of_length_1(minilm: HuggingFaceEmbedding) -> None:
     (vector,) = minilm.embed(["The Rhine flows north."])
-    assert (minilm.name, minilm.dimensions, len(vector)) == ("minilm", 384, 384)
+    assert (minilm.name, minilm.dimensions, len(vector)) == (DEFAULT_EMBED_MODEL, 384, 384)
     assert math.hypot(*vector) == pytest.approx(1, abs=1e-5)
     assert minilm.embed([]) == []
 
@@ -85,5 +86,14 @@ def test_threads_do_not_mix_their_results(minilm: HuggingFaceEmbedding) -> None:
 
 def test_a_folder_that_holds_no_model(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ModelUnavailableError, match="my/model cannot be loaded from"):
-        HuggingFaceEmbedding(tmp_path, "my/model")
+    with pytest.raises(ModelUnavailableError, match=f"{tmp_path} cannot be loaded from"):
+        HuggingFaceEmbedding(str(tmp_path))
+    with pytest.raises(ModelUnavailableError, match="no folder"):
+        HuggingFaceEmbedding(str(tmp_path / "other"))
+
+
+def test_loading_is_reported(minilm_path: Path) -> None:
+    told: list[tuple[str, float]] = []
+    model = HuggingFaceEmbedding(str(minilm_path), report=lambda *doing: told.append(doing))
+    assert told == [("Loading", 0.9)]
+    assert model.name == str(minilm_path)
