@@ -28,7 +28,7 @@ def store(tmp_path: Path, hash_embedding: HashEmbedding) -> Iterator[ChromaStore
 @pytest.fixture(scope="session")
 def models_dir() -> Path:
     """Where the app keeps its weights: fetched once on a machine, by the app or by the tests."""
-    return Config.from_env().data_dir / "models"
+    return Config.from_env().models_dir
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +42,6 @@ def minilm_path(models_dir: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def smollm(smollm_path: Path) -> HuggingFaceLLM:
+def smollm(models_dir: Path) -> HuggingFaceLLM:
     """The real default model."""
-    return HuggingFaceLLM(smollm_path, "SmolLM2-135M-Instruct")
+    return HuggingFaceLLM(models_dir=models_dir)

@@ -8,18 +8,26 @@ are loaded when the first model is.
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from tokenizers.decoders import DecodeStream
 
-from rag.errors import ContextWindowError, ModelError, ModelUnavailableError, RivuletError
+from rag.config import DEFAULT_MODEL, Config
+from rag.errors import (
+    ConfigurationError,
+    ContextWindowError,
+    ModelError,
+    ModelUnavailableError,
+    RivuletError,
+)
+from rag.llms.filters import StopSequences, open_tag
 from rag.llms.protocol import HEARTBEAT, TextStream
 from rag.llms.relay import Pieces, drain
 from rag.types import ChatMessage, Completion, FinishReason, Usage
-from rag.weights import loading
+from rag.weights import Report, ensure, loading
 
 AHEAD = 16
 """Pieces of text the worker may be ahead of its reader."""
@@ -30,24 +38,60 @@ LOOP = 24
 greedily goes on repeating itself to the length limit."""
 DEFAULT_WINDOW = 2048
 """Context window in tokens where the model's configuration states none."""
+INSTEAD = {
+    **dict.fromkeys(("inputs", "input_ids", "inputs_embeds", "attention_mask"), "ask by messages"),
+    **dict.fromkeys(("max_new_tokens", "max_length"), "set HuggingFaceLLM(max_new_tokens=...)"),
+    **dict.fromkeys(("num_beams", "num_return_sequences"), "leave it out: one text is streamed"),
+    "generation_config": "give its options one by one",
+    "stop_strings": "give stop=[...] to the call",
+    "stopping_criteria": "close the stream to end it",
+    "streamer": "read the stream",
+}
+"""Options of transformers' `generate` that are not for `generate_kwargs`, and what is."""
 
 
 class HuggingFaceLLM:
-    """The model in the folder `path`, which needs a chat template.
+    """The model `model_name`, a Hub id or a local folder; it needs a chat template.
 
-    One answer is computed at a time; others wait in the order of their asking. `steps` counts
-    the tokens computed in all answers together. Decoding is greedy, so that the same question
-    gets the same answer. Raises ModelUnavailableError when it cannot be loaded.
+    Its weights are kept in `models_dir` (of the settings when None); `report` is told how far
+    getting and loading them is. `tokenizer_name` is the Hub id or folder of another tokenizer
+    than the model's own, `context_window` (in tokens) replaces what the model's configuration
+    states. `generate_kwargs` are options of transformers' `generate` for every call; what is
+    not given is what the model's authors state, which for the default model is greedy decoding.
+    The attribute `model_name` is the name without its owner or folder.
+
+    One answer is computed at a time; others wait in the order of their asking, or go on while
+    it waits for its reader. `steps` counts the tokens computed in all answers together. Raises
+    ConfigurationError, and ModelUnavailableError when it cannot be had or loaded.
     """
 
     is_streaming = True
 
-    def __init__(self, path: Path, model_name: str | None = None):
-        self.model_name = model_name or path.name
+    def __init__(
+        self,
+        model_name: str = DEFAULT_MODEL,
+        tokenizer_name: str | None = None,
+        context_window: int | None = None,
+        max_new_tokens: int = 256,
+        generate_kwargs: Mapping[str, Any] | None = None,
+        *,
+        models_dir: Path | None = None,
+        report: Report | None = None,
+    ):
+        self.model_name = Path(model_name).name
+        self.max_tokens = max_new_tokens
+        self._generate_kwargs = dict(generate_kwargs or {})
+        for key in self._generate_kwargs.keys() & INSTEAD.keys():
+            raise ConfigurationError(f"generate_kwargs cannot hold {key}: {INSTEAD[key]}.")
+        models_dir = models_dir or Config.from_env().models_dir
+        report = report or (lambda *_: None)
+        path = ensure(model_name, models_dir, lambda doing, done: report(doing, 0.9 * done))
+        tokenizer_path = _tokenizer_path(tokenizer_name, models_dir) if tokenizer_name else path
+        report("Loading", 0.9)
         try:
             with loading() as (torch, transformers):
                 self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
-                    path, local_files_only=True
+                    tokenizer_path, local_files_only=True
                 )
                 cuda = torch.cuda.is_available()
                 # float32 on a CPU: bfloat16 makes reading the prompt several times slower there.
@@ -64,7 +108,7 @@ class HuggingFaceLLM:
                 f"The model {self.model_name} has no chat template, so it cannot be asked "
                 f"questions. Choose an instruction-tuned model."
             )
-        self.context_window = int(
+        self.context_window = context_window or int(
             getattr(self._model.config, "max_position_embeddings", DEFAULT_WINDOW)
         )
         self.is_small = self._model.num_parameters() < SMALL
@@ -74,21 +118,40 @@ class HuggingFaceLLM:
     def count_tokens(self, text: str) -> int:
         return len(self._tokenizer.encode(text, add_special_tokens=False))
 
-    def stream(self, messages: Sequence[ChatMessage], *, max_tokens: int) -> TextStream:
+    def stream(
+        self,
+        messages: Sequence[ChatMessage],
+        *,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        stop: Sequence[str] = (),
+    ) -> TextStream:
         pieces: Pieces = queue.Queue(AHEAD)
-        stop = threading.Event()
+        stopped = threading.Event()
+        limit = self.max_tokens if max_tokens is None else max_tokens
+        turn = ExitStack()
 
-        def hand_over(piece: str | Completion | Exception) -> None:
-            while not stop.is_set():
+        def hand_over(text: str) -> None:
+            try:
+                pieces.put_nowait(text)
+            except queue.Full:
+                # A reader that has gone away without closing would block the model for ever.
+                turn.close()
+                put(text)
+                turn.enter_context(self._turn.wait(stopped))
+
+        def put(piece: str | Completion | Exception) -> None:
+            while not stopped.is_set():
                 with suppress(queue.Full):
                     pieces.put(piece, timeout=HEARTBEAT)
                     return
 
         def work() -> None:
             try:
-                with self._turn.wait(stop):
+                with turn:
+                    turn.enter_context(self._turn.wait(stopped))
                     result: Completion | Exception = self._generate(
-                        messages, max_tokens, stop, hand_over
+                        messages, limit, temperature, StopSequences(stop), stopped, hand_over
                     )
             except RivuletError as error:
                 result = error
@@ -97,33 +160,37 @@ class HuggingFaceLLM:
                     f"The model {self.model_name} failed: {error}. Ask again, or choose another."
                 )
                 result.__cause__ = error
-            hand_over(result)
+            put(result)
 
         worker = threading.Thread(target=work, name=f"generate {self.model_name}", daemon=True)
         worker.start()
         try:
             return (yield from drain(pieces))
         finally:
-            stop.set()
-            worker.join()
+            stopped.set()
+            # The collector may close a stream that nobody holds in any thread, also in this one.
+            if worker is not threading.current_thread():
+                worker.join()
 
     def _generate(
         self,
         messages: Sequence[ChatMessage],
         max_tokens: int,
-        stop: threading.Event,
-        hand_over: Any,
+        temperature: float | None,
+        stops: StopSequences,
+        stopped: threading.Event,
+        hand_over: Callable[[str], None],
     ) -> Completion:
-        if stop.is_set():
+        if stopped.is_set():
             return Completion("stopped")
         import torch
 
-        prompt = self._tokenizer.apply_chat_template(
+        text = self._tokenizer.apply_chat_template(
             [{"role": message.role, "content": message.content} for message in messages],
             add_generation_prompt=True,
-            return_tensors="pt",
-            return_dict=True,
-        ).to(self._model.device)
+            tokenize=False,
+        )
+        prompt = self._tokenizer(text, add_special_tokens=False, return_tensors="pt")
         length = prompt["input_ids"].shape[1]
         if length + max_tokens > self.context_window:
             raise ContextWindowError(
@@ -131,43 +198,74 @@ class HuggingFaceLLM:
                 f"the {self.context_window} tokens of {self.model_name}. Ask a shorter question, "
                 f"or start a new conversation."
             )
-        streamer = _Streamer(self._tokenizer, hand_over)
-        with torch.inference_mode():
-            self._model.generate(
-                **prompt,
-                max_new_tokens=max_tokens,
-                do_sample=False,
-                streamer=streamer,
-                stopping_criteria=[lambda ids, *_, **__: self._step(ids, stop, streamer)],
-            )
-        ends = self._model.generation_config.eos_token_id
+        if tag := open_tag(text):  # the template wrote it for the model
+            hand_over(tag)
+
+        def step() -> bool:
+            self.steps += 1
+            return stopped.is_set()
+
+        streamer = _Streamer(self._tokenizer, stops, step, hand_over)
+        try:
+            with torch.inference_mode(), suppress(_Ended):
+                self._model.generate(
+                    **prompt.to(self._model.device),
+                    **self._options(temperature),
+                    max_new_tokens=max_tokens,
+                    streamer=streamer,
+                )
+        finally:
+            if rest := stops.flush():
+                hand_over(rest)
+        ends = self._generate_kwargs.get("eos_token_id", self._model.generation_config.eos_token_id)
         ended = streamer.last_id in (ends if isinstance(ends, list) else [ends])
         finish: FinishReason = "length"
-        if stop.is_set():
+        if stopped.is_set():
             finish = "stopped"
-        elif ended:
+        elif ended or stops.stopped:
             finish = "stop"
         return Completion(finish, Usage(length, streamer.count))
 
-    def _step(self, ids: Any, stop: threading.Event, streamer: "_Streamer") -> Any:
-        import torch
+    def _options(self, temperature: float | None) -> dict[str, Any]:
+        options = self._generate_kwargs
+        if temperature is None:
+            return options
+        if temperature == 0:
+            return options | dict.fromkeys(("temperature", "top_k", "top_p")) | {"do_sample": False}
+        return options | {"do_sample": True, "temperature": temperature}
 
-        self.steps += 1
-        end = stop.is_set() or streamer.looping
-        return torch.full((ids.shape[0],), end, dtype=torch.bool, device=ids.device)
+
+def _tokenizer_path(name: str, models_dir: Path) -> Path:
+    """The folder of the tokenizer `name`, which need not hold a model."""
+    local = Path(name).expanduser()
+    return local if local.is_dir() else ensure(name, models_dir, lambda *_: None)
+
+
+class _Ended(Exception):  # noqa: N818
+    """Ends `generate` at once: its stopping criteria are asked before a token is streamed."""
 
 
 class _Streamer:
-    """Token ids in, text out, at a cost per token that does not grow with the answer."""
+    """Token ids in, text out, at a cost per token that does not grow with the answer.
 
-    def __init__(self, tokenizer: Any, hand_over: Any):
+    `step` is called for each token, and says whether it is to be the last.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        stops: StopSequences,
+        step: Callable[[], bool],
+        hand_over: Callable[[str], None],
+    ):
         self._backend = tokenizer.backend_tokenizer
         self._decoder = DecodeStream(skip_special_tokens=True)
+        self._stops = stops
+        self._step = step
         self._hand_over = hand_over
         self._prompt_seen = False
         self._recent: deque[int] = deque(maxlen=LOOP)
         self._seen: set[tuple[int, ...]] = set()
-        self.looping = False
         self.last_id: int | None = None
         self.count = 0
 
@@ -175,41 +273,51 @@ class _Streamer:
         if not self._prompt_seen:  # `generate` hands over the prompt first
             self._prompt_seen = True
             return
-        for id_ in ids.tolist():
+        for id_ in ids.flatten().tolist():
             self.count += 1
             self.last_id = id_
-            self._recent.append(id_)
-            run = tuple(self._recent)
-            if len(run) == LOOP:
-                self.looping = self.looping or run in self._seen
-                self._seen.add(run)
-            if text := self._decoder.step(self._backend, id_):
+            text = self._decoder.step(self._backend, id_)
+            if text and (text := self._stops.feed(text)):
                 self._hand_over(text)
+            if self._step() or self._stops.stopped or self._loops(id_):
+                raise _Ended
+
+    def _loops(self, id_: int) -> bool:
+        self._recent.append(id_)
+        run = tuple(self._recent)
+        if len(run) < LOOP:
+            return False
+        known = run in self._seen
+        self._seen.add(run)
+        return known
 
     def end(self) -> None:
         """Nothing is held back but bytes that never became a character."""
 
 
 class _Turn:
-    """A lock whose waiters are served in the order of their coming."""
+    """A lock whose waiters are served in the order of their coming.
+
+    It has no lock of its own: the collector may close a stream in the middle of any line here,
+    and that waits until the stream's worker has left.
+    """
 
     def __init__(self) -> None:
-        self._waiting: list[threading.Event] = []
-        self._guard = threading.Lock()
+        self._waiting: deque[queue.SimpleQueue[None]] = deque()
 
     @contextmanager
     def wait(self, stop: threading.Event) -> Iterator[None]:
         """Hold the lock, or nothing when `stop` is set before it could be had."""
-        mine = threading.Event()
-        with self._guard:
-            self._waiting.append(mine)
-            self._waiting[0].set()
+        mine: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._waiting.append(mine)
+        self._waiting[0].put(None)
         try:
-            while not (mine.wait(HEARTBEAT) or stop.is_set()):
-                pass
+            while not stop.is_set():
+                with suppress(queue.Empty):
+                    mine.get(timeout=HEARTBEAT)
+                    break
             yield
         finally:
-            with self._guard:
-                self._waiting.remove(mine)
-                if self._waiting:
-                    self._waiting[0].set()
+            self._waiting.remove(mine)
+            with suppress(IndexError):
+                self._waiting[0].put(None)

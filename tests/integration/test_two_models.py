@@ -18,10 +18,10 @@ def test_models_loaded_at_the_same_time_have_all_their_weights(
     """transformers keeps the place for new tensors in the process: two loads mixed it up."""
     question = [ChatMessage("user", "What is the capital of France?")]
     expected = "".join(smollm.stream(question, max_tokens=12))
-    vector = HuggingFaceEmbedding(minilm_path, "minilm").embed(["a river"])
+    vector = HuggingFaceEmbedding(str(minilm_path)).embed(["a river"])
     for _ in range(6):
         with ThreadPoolExecutor(2) as pool:
-            language = pool.submit(HuggingFaceLLM, smollm_path)
-            embedding = pool.submit(HuggingFaceEmbedding, minilm_path, "minilm")
+            language = pool.submit(HuggingFaceLLM, str(smollm_path))
+            embedding = pool.submit(HuggingFaceEmbedding, str(minilm_path))
         assert "".join(language.result().stream(question, max_tokens=12)) == expected
         assert embedding.result().embed(["a river"]) == vector

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import takewhile
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag.llms.filters import OPENINGS, ReasoningTags, StopSequences, open_tag
@@ -70,6 +70,7 @@ def reading(pieces: list[str | Reasoning]) -> tuple[str, str]:
     return "".join(texts[:thought]), "".join(texts[thought:])
 
 
+@settings(max_examples=300, deadline=None)
 @given(stop_texts, stop_lists, cuts)
 def test_25_stop_sequences_for_every_way_of_cutting(
     text: str, stop: list[str], places: list[int]
@@ -81,6 +82,7 @@ def test_25_stop_sequences_for_every_way_of_cutting(
     assert stops.feed("more") + stops.flush() == "" or not stops.stopped
 
 
+@settings(max_examples=300, deadline=None)
 @given(stop_texts, stop_lists, cuts)
 def test_stop_sequences_hold_nothing_back_that_is_decided(
     text: str, stop: list[str], places: list[int]
@@ -125,6 +127,7 @@ def test_what_stop_sequences_hold_does_not_grow() -> None:
         assert len(stops._held) == 2
 
 
+@settings(max_examples=300, deadline=None)
 @given(tag_texts, cuts)
 def test_reasoning_tags_for_every_way_of_cutting(text: str, places: list[int]) -> None:
     tags = ReasoningTags()
@@ -132,6 +135,7 @@ def test_reasoning_tags_for_every_way_of_cutting(text: str, places: list[int]) -
     assert reading([*pieces, *tags.flush()]) == taken_apart(text)
 
 
+@settings(max_examples=300, deadline=None)
 @given(tag_texts, cuts)
 def test_reasoning_tags_hold_nothing_back_that_is_decided(text: str, places: list[int]) -> None:
     tags = ReasoningTags()
@@ -147,6 +151,7 @@ def test_reasoning_tags_hold_nothing_back_that_is_decided(text: str, places: lis
     assert passed == tuple(map(common, zip(*possible, strict=True)))
 
 
+@settings(max_examples=300, deadline=None)
 @given(st.text("<thinkg>/ab \n"), cuts)
 def test_an_answer_without_blocks_is_kept_as_it_is(text: str, places: list[int]) -> None:
     tags = ReasoningTags()

@@ -1,18 +1,28 @@
 """`HuggingFaceLLM` with the real default model."""
 
+import functools
+import gc
 import shutil
 import threading
 import time
-from contextlib import ExitStack, closing
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rag.answering import prompts
-from rag.errors import ContextWindowError, ModelError, ModelUnavailableError
+from rag.answering.budget import left_beside
+from rag.errors import (
+    ConfigurationError,
+    ContextWindowError,
+    ModelError,
+    ModelUnavailableError,
+)
+from rag.llms import huggingface
 from rag.llms.huggingface import LOOP, HuggingFaceLLM
-from rag.types import ChatMessage, Completion, Node, NodeWithScore
+from rag.llms.protocol import TextStream
+from rag.types import ChatMessage, Completion
 from tests.llms.conftest import read
 
 pytestmark = pytest.mark.slow
@@ -25,6 +35,35 @@ def ask(llm: HuggingFaceLLM, question: str, max_tokens: int = 12) -> tuple[list[
     return read(llm.stream([ChatMessage("user", question)], max_tokens=max_tokens))
 
 
+def begun(stream: TextStream) -> str:
+    """The next text, for which the worker must have begun."""
+    return next(piece for piece in stream if piece)
+
+
+def started(target: Callable[[], Any]) -> threading.Thread:
+    thread = threading.Thread(target=target, daemon=True)
+    thread.start()
+    return thread
+
+
+def counted_forwards(
+    monkeypatch: pytest.MonkeyPatch, llm: HuggingFaceLLM, fails_at: int | None = None
+) -> list[int]:
+    """Grows by one for each pass through the model; number `fails_at` raises an error."""
+    forward = llm._model.forward
+    passes: list[int] = []
+
+    @functools.wraps(forward)
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        if len(passes) == fails_at:
+            raise RuntimeError("out of memory")
+        passes.append(len(passes))
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(llm._model, "forward", counting)
+    return passes
+
+
 def workers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("generate ")]
 
@@ -33,12 +72,10 @@ def writes(monkeypatch: pytest.MonkeyPatch, llm: HuggingFaceLLM, ids: list[int])
     """Let the model write `ids`, whatever it is asked, unless it is told to stop."""
     import torch
 
-    def generate(*, input_ids: Any, streamer: Any, stopping_criteria: Any, **_: Any) -> None:
+    def generate(*, input_ids: Any, streamer: Any, **_: Any) -> None:
         streamer.put(input_ids[0])
         for id_ in ids:
             streamer.put(torch.tensor([id_]))
-            if any(criterion(input_ids, None).all() for criterion in stopping_criteria):
-                return
 
     monkeypatch.setattr(llm._model, "generate", generate)
 
@@ -111,6 +148,120 @@ def test_an_answer_that_repeats_itself_is_cut(
     assert completion.finish_reason == "length"
 
 
+def test_25_each_token_is_decoded_once(
+    smollm: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is done for a token does not grow with the answer before it."""
+    decoded: list[int] = []
+    make = huggingface.DecodeStream
+
+    class Counting:
+        def __init__(self, **options: Any):
+            self.stream = make(**options)
+
+        def step(self, tokenizer: Any, ids: Any) -> Any:
+            decoded.append(ids)
+            return self.stream.step(tokenizer, ids)
+
+    def whole(*_: Any, **__: Any) -> str:
+        raise AssertionError("the answer so far is decoded again")
+
+    monkeypatch.setattr(huggingface, "DecodeStream", Counting)
+    for name in ("decode", "batch_decode", "convert_ids_to_tokens"):
+        monkeypatch.setattr(smollm._tokenizer, name, whole)
+    ids = list(range(1000, 1900))
+    writes(monkeypatch, smollm, ids)
+    _, completion = ask(smollm, "Hello")
+    assert decoded == ids
+    assert completion.usage.completion_tokens == 900
+
+
+def test_25_a_stop_sequence_split_over_tokens_ends_the_computing(
+    smollm: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = read(smollm.stream(ASKED, max_tokens=24))
+    stop = whole[6][-1:] + whole[7] + whole[8][:2]
+    text = "".join(whole)
+    assert text.index(stop) == len("".join(whole[:7])) - 1
+    passes = counted_forwards(monkeypatch, smollm)
+    for stops in ([stop], ["", stop, "no such text"]):
+        passes.clear()
+        pieces, completion = read(smollm.stream(ASKED, max_tokens=24, stop=stops))
+        assert "".join(pieces) == text[: text.index(stop)]
+        assert completion.finish_reason == "stop"
+        assert completion.usage.completion_tokens == 9
+        assert len(passes) == 9
+
+
+def test_25_text_that_could_have_become_a_stop_sequence_is_kept(smollm: HuggingFaceLLM) -> None:
+    whole, _ = read(smollm.stream(ASKED, max_tokens=12))
+    stop = "".join(whole[5:]) + "no such text"
+    pieces, completion = read(smollm.stream(ASKED, max_tokens=12, stop=[stop]))
+    assert "".join(pieces) == "".join(whole)
+    assert pieces[:5] == whole[:5]
+    assert completion.finish_reason == "length"
+
+
+def test_25_the_temperature_of_a_call(
+    smollm: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    def said(temperature: float | None) -> str:
+        torch.manual_seed(7)
+        return "".join(read(smollm.stream(ASKED, max_tokens=10, temperature=temperature))[0])
+
+    greedy = said(0)
+    assert said(None) == greedy  # the model's own
+    assert said(2.0) != greedy
+    monkeypatch.setattr(smollm, "_generate_kwargs", {"do_sample": True, "temperature": 2.0})
+    assert said(None) == said(2.0) != greedy
+    assert said(0) == greedy
+
+
+def test_25_the_length_limit_of_the_model_holds_where_a_call_sets_none(
+    smollm: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smollm, "max_tokens", 5)
+    for options, tokens in (({}, 5), ({"max_tokens": 3}, 3)):
+        _, completion = read(smollm.stream(ASKED, **options))
+        assert completion.finish_reason == "length"
+        assert completion.usage.completion_tokens == tokens
+
+
+def test_an_option_of_transformers_ends_an_answer(
+    smollm: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = read(smollm.stream(ASKED, max_tokens=8))
+    (end,) = smollm._tokenizer.encode(whole[4])
+    monkeypatch.setattr(smollm, "_generate_kwargs", {"eos_token_id": [end]})
+    pieces, completion = read(smollm.stream(ASKED, max_tokens=8))
+    assert pieces == whole[:5]
+    assert completion.finish_reason == "stop"
+
+
+def test_several_tokens_in_one_step(
+    smollm: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prompt lookup takes words that repeat from the prompt, several at once."""
+    question = "Repeat: The quick brown fox jumps over the lazy dog."
+    whole, _ = ask(smollm, question, 20)
+    monkeypatch.setattr(smollm, "_generate_kwargs", {"prompt_lookup_num_tokens": 4})
+    assert ask(smollm, question, 20)[0] == whole
+
+
+@pytest.mark.parametrize("space", ["", "\n"])
+def test_a_tag_that_the_template_opens_is_in_the_text(
+    smollm: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch, space: str
+) -> None:
+    template = smollm._tokenizer.chat_template
+    monkeypatch.setattr(smollm._tokenizer, "chat_template", f"{template}<think>{space}")
+    pieces, completion = ask(smollm, "Hello", 4)
+    assert pieces[0] == "<think>"
+    assert len(pieces) == 5
+    assert completion.usage.completion_tokens == 4
+
+
 def test_the_first_item_does_not_wait_for_the_model(smollm: HuggingFaceLLM) -> None:
     with closing(smollm.stream(ASKED, max_tokens=4)) as stream:
         assert next(stream) == ""
@@ -138,26 +289,32 @@ def test_a_reader_that_pauses_is_not_run_away_from(smollm: HuggingFaceLLM) -> No
     assert not workers()
 
 
-def test_an_error_in_the_worker_reaches_the_reader(
-    smollm: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("tokens", [0, 1, 3])
+def test_07_08_an_error_after_some_tokens_comes_after_their_text(
+    smollm: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch, tokens: int
 ) -> None:
     whole, _ = read(smollm.stream(ASKED, max_tokens=6))
-    step, start = smollm._step, smollm.steps
-
-    def failing(*args: Any) -> Any:
-        if smollm.steps - start == 3:
-            raise RuntimeError("out of memory")
-        return step(*args)
-
     with monkeypatch.context() as patch:
-        patch.setattr(smollm, "_step", failing)
+        counted_forwards(patch, smollm, fails_at=tokens)
         pieces: list[str] = []
         with pytest.raises(ModelError, match="out of memory") as caught:
             pieces.extend(piece for piece in smollm.stream(ASKED, max_tokens=6) if piece)
     assert "Ask again" in str(caught.value)
-    assert pieces == whole[:3]
+    assert pieces == whole[:tokens]
     assert not workers()
     assert read(smollm.stream(ASKED, max_tokens=6))[0] == whole
+
+
+def test_07_an_error_comes_after_text_that_could_have_become_a_stop_sequence(
+    smollm: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = read(smollm.stream(ASKED, max_tokens=6))
+    counted_forwards(monkeypatch, smollm, fails_at=3)
+    pieces: list[str] = []
+    stream = smollm.stream(ASKED, max_tokens=6, stop=["".join(whole)])
+    with pytest.raises(ModelError, match="out of memory"):
+        pieces.extend(stream)
+    assert "".join(pieces) == "".join(whole[:3])
 
 
 def test_two_questions_are_answered_in_turn(
@@ -193,23 +350,99 @@ def test_two_questions_are_answered_in_turn(
     assert most == 1
 
 
+@pytest.fixture
+def not_far_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface, "AHEAD", 4)
+
+
+@pytest.mark.usefixtures("not_far_ahead")
+def test_an_answer_that_nobody_reads_on_lets_others_be_answered(smollm: HuggingFaceLLM) -> None:
+    whole, _ = read(smollm.stream(ASKED, max_tokens=20))
+    other = ask(smollm, "Name a city.")
+    with closing(smollm.stream(ASKED, max_tokens=20)) as held:
+        first = begun(held)
+        for _ in range(2):
+            answers: list[Any] = []
+            started(lambda answers=answers: answers.append(ask(smollm, "Name a city."))).join(GUARD)
+            assert answers == [other]
+        assert len(workers()) == 1
+        assert first + "".join(read(held)[0]) == "".join(whole)
+    assert not workers()
+
+
+@pytest.mark.usefixtures("not_far_ahead")
+def test_answers_that_wait_for_their_readers_go_on_in_turn(smollm: HuggingFaceLLM) -> None:
+    """Two are read piece by piece, in turns: each gives its turn up to the other."""
+    wholes = [read(smollm.stream(ASKED, max_tokens=n))[0] for n in (16, 20)]
+    streams = [smollm.stream(ASKED, max_tokens=n) for n in (16, 20)]
+    found: list[list[str]] = [[], []]
+    left = [0, 1]
+    while left:
+        for number in list(left):
+            piece = next(streams[number], None)
+            if piece is None:
+                left.remove(number)
+            elif piece:
+                found[number].append(piece)
+    assert found == wholes
+    assert not workers()
+
+
+@pytest.mark.usefixtures("not_far_ahead")
+def test_held_answers_can_be_closed_while_another_computes(smollm: HuggingFaceLLM) -> None:
+    held = [smollm.stream(ASKED, max_tokens=100) for _ in range(3)]
+    for stream in held:
+        begun(stream)
+    with closing(smollm.stream(ASKED, max_tokens=400)) as other:
+        begun(other)
+        for stream in held:
+            stream.close()
+        assert len(workers()) == 1
+        for _ in range(10):
+            begun(other)
+    assert not workers()
+
+
+def test_a_stream_that_is_dropped_ends_its_worker(smollm: HuggingFaceLLM) -> None:
+    stream = smollm.stream(ASKED, max_tokens=400)
+    begun(stream)
+    assert workers()
+    del stream
+    assert not workers()
+
+
+def test_a_stream_that_is_garbage_ends_its_worker(smollm: HuggingFaceLLM) -> None:
+    """One that only a cycle holds is closed by the collector, in any thread."""
+    cycle: list[Any] = [smollm.stream(ASKED, max_tokens=400)]
+    begun(cycle[0])
+    cycle.append(cycle)
+    del cycle
+    started(gc.collect).join(GUARD)
+    assert not workers()
+
+
+def test_a_stream_that_is_never_read_costs_nothing(
+    smollm: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes = counted_forwards(monkeypatch, smollm)
+    held = smollm.stream(ASKED)
+    dropped = smollm.stream(ASKED)
+    del dropped
+    assert not workers()
+    held.close()
+    assert not passes
+
+
 def test_stopping_while_waiting_in_turn_does_not_wait(smollm: HuggingFaceLLM) -> None:
-    with ExitStack() as stack:
-        first = stack.enter_context(closing(smollm.stream(ASKED, max_tokens=400)))
-        assert next(piece for piece in first if piece)
-        # It is 16 pieces ahead at most, then waits for its reader: it cannot end meanwhile.
+    with smollm._turn.wait(threading.Event()):
         waiting = smollm.stream(ASKED, max_tokens=4)
         assert [next(waiting), next(waiting)] == ["", ""]
         third = smollm.stream(ASKED, max_tokens=4)
         assert next(third) == ""
-        closer = threading.Thread(target=waiting.close)
-        closer.start()
+        closer = started(waiting.close)
         closer.join(5)
-        in_time = not closer.is_alive()
-        first.close()
-        assert in_time
-        assert read(third)[1].finish_reason == "length"
-    closer.join(GUARD)
+        assert not closer.is_alive()
+    assert read(third)[1].finish_reason == "length"
     assert not workers()
 
 
@@ -223,21 +456,19 @@ def test_a_prompt_longer_than_the_window(
     assert not workers()
 
 
-def test_a_prompt_that_is_laid_out_to_fit_does_fit(
+def test_19_what_is_said_to_fit_the_window_does_fit(
     smollm: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also what the chat template adds, which is a whole system message here."""
-    monkeypatch.setattr(smollm, "is_small", False)
     monkeypatch.setattr(smollm, "context_window", 200)
-    hit = NodeWithScore(Node("The sky is blue.", "d", 0, 0, "a.txt"), 0.9)
 
-    def laid_out(length: int) -> list[ChatMessage]:
-        history = [ChatMessage("user", "word " * length), ChatMessage("assistant", "Yes.")]
-        return prompts.build(smollm, "Why?", [hit], history, max_tokens=1).messages
+    def conversation(length: int) -> list[ChatMessage]:
+        earlier = [ChatMessage("user", "word " * length), ChatMessage("assistant", "Yes.")]
+        return [*earlier, *ASKED]
 
-    longest = max(length for length in range(200) if len(laid_out(length)) == 3)
-    assert 10 < longest < 150
-    pieces, _ = read(smollm.stream(laid_out(longest), max_tokens=1))
+    fitting = [n for n in range(200) if left_beside(smollm, conversation(n), max_tokens=1) >= 0]
+    assert 10 < max(fitting) < 180
+    pieces, _ = read(smollm.stream(conversation(max(fitting)), max_tokens=1))
     assert pieces
 
 
@@ -253,25 +484,25 @@ def linked(smollm_path: Path, folder: Path, *left_out: str) -> Path:
 def test_a_model_without_a_chat_template(smollm_path: Path, tmp_path: Path) -> None:
     folder = linked(smollm_path, tmp_path / "plain", "chat_template.jinja")
     with pytest.raises(ModelUnavailableError, match="no chat template") as caught:
-        HuggingFaceLLM(folder)
+        HuggingFaceLLM(str(folder))
     assert "plain" in str(caught.value)
     assert "instruction-tuned" in str(caught.value)
 
 
 @pytest.mark.parametrize("size", [0, 100_000])
 def test_damaged_weights(smollm_path: Path, tmp_path: Path, size: int) -> None:
-    folder = linked(smollm_path, tmp_path / "damaged", "model.safetensors")
+    folder = linked(smollm_path, tmp_path / "mine", "model.safetensors")
     with (smollm_path / "model.safetensors").open("rb") as whole:
         (folder / "model.safetensors").write_bytes(whole.read(size))
     with pytest.raises(ModelUnavailableError, match="cannot be loaded") as caught:
-        HuggingFaceLLM(folder, "mine")
+        HuggingFaceLLM(str(folder))
     assert "mine" in str(caught.value)
 
 
 def test_a_folder_without_weights(smollm_path: Path, tmp_path: Path) -> None:
     shutil.copy(smollm_path / "config.json", tmp_path)
     with pytest.raises(ModelUnavailableError, match="cannot be loaded"):
-        HuggingFaceLLM(tmp_path)
+        HuggingFaceLLM(str(tmp_path))
 
 
 def test_the_facts_about_the_model(smollm: HuggingFaceLLM) -> None:
@@ -281,3 +512,54 @@ def test_the_facts_about_the_model(smollm: HuggingFaceLLM) -> None:
     assert smollm.is_streaming
     assert smollm.count_tokens("") == 0
     assert smollm.count_tokens("The sky is blue.") == 5
+
+
+def test_a_model_of_ones_own_settings(smollm_path: Path, tmp_path: Path) -> None:
+    tokenizer = tmp_path / "tokenizer"
+    tokenizer.mkdir()
+    for file in smollm_path.glob("*token*"):
+        shutil.copy(file, tokenizer)
+    (tokenizer / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    told: list[tuple[str, float]] = []
+    llm = HuggingFaceLLM(
+        str(linked(smollm_path, tmp_path / "mine")),
+        str(tokenizer),
+        40,
+        7,
+        {"repetition_penalty": 1.3},
+        models_dir=tmp_path,
+        report=lambda *doing: told.append(doing),
+    )
+    assert (llm.model_name, llm.context_window, llm.max_tokens) == ("mine", 40, 7)
+    assert told == [("Loading", 0.9)]
+    _, completion = read(llm.stream([ChatMessage("user", "The sky is blue.")]))
+    assert completion.usage.prompt_tokens == 5  # by that template
+    assert completion.usage.completion_tokens == 7
+    with pytest.raises(ContextWindowError, match="40 tokens of mine"):
+        ask(llm, "The sky is blue.", 36)
+
+
+@pytest.mark.parametrize(
+    ("option", "instead"),
+    [
+        ("streamer", "read the stream"),
+        ("stopping_criteria", "close the stream"),
+        ("max_new_tokens", "max_new_tokens=..."),
+        ("max_length", "max_new_tokens=..."),
+        ("input_ids", "messages"),
+        ("num_beams", "leave it out"),
+        ("stop_strings", "stop="),
+    ],
+)
+def test_an_option_that_is_not_for_transformers(option: str, instead: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=option) as caught:
+        HuggingFaceLLM(str(tmp_path / "never-looked-for"), generate_kwargs={option: 1})
+    assert instead in str(caught.value)
+
+
+def test_an_option_that_transformers_does_not_know(
+    smollm: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smollm, "_generate_kwargs", {"temprature": 1})
+    with pytest.raises(ModelError, match="temprature"):
+        ask(smollm, "Hello")
