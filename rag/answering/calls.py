@@ -107,6 +107,9 @@ class Calls:
                     yield from tags.flush()
                     completion: Completion = end.value
                     return completion
+                except Exception:
+                    yield from tags.flush()  # what came before an error is not lost
+                    raise
                 if isinstance(piece, Reasoning):
                     yield piece
                 else:
