@@ -86,15 +86,9 @@ class Finds:
         return list(self.found)
 
 
-def hit(text: str, *headings: str, score: float = 0.5, **fields: Any) -> NodeWithScore:
-    node = Node(
-        text, **{"document_id": "d", "ordinal": 0, "start": 0, "file_name": "a.md"} | fields
-    )
-    return NodeWithScore(node if not headings else _below(node, headings), score)
-
-
-def _below(node: Node, headings: tuple[str, ...]) -> Node:
-    return Node(node.text, node.document_id, node.ordinal, 0, node.file_name, None, headings)
+def hit(text: str, *, score: float = 0.5, **fields: Any) -> NodeWithScore:
+    place = {"document_id": "d", "ordinal": 0, "start": 0, "file_name": "a.md"}
+    return NodeWithScore(Node(text, **{**place, **fields}), score)
 
 
 def hits(*texts: str) -> list[NodeWithScore]:

@@ -1,106 +1,128 @@
-"""What a model is told, and how much of it fits."""
+"""What a model is told: templates as text and as functions, and what is wrong with one."""
+
+from typing import Any
 
 import pytest
 
-from rag.answering.prompts import build
-from rag.errors import ContextWindowError
-from rag.llms.scripted import ScriptedLLM
-from rag.types import ChatMessage, Node, NodeWithScore
+from rag.answering import prompts
+from rag.answering.prompts import PLACES, Prompts, passage
+from rag.errors import ConfigurationError
+from rag.types import ChatMessage
+from tests.answering.conftest import hit
 
 
-def hit(text: str, *headings: str) -> NodeWithScore:
-    return NodeWithScore(Node(text, "d", 0, 0, "a.txt", headings=headings), 0.5)
+def user(text: str) -> ChatMessage:
+    return ChatMessage("user", text)
 
 
-def dialogue(*pairs: tuple[str, str]) -> list[ChatMessage]:
-    return [
-        message
-        for question, answer in pairs
-        for message in (ChatMessage("user", question), ChatMessage("assistant", answer))
-    ]
+def values(name: str) -> dict[str, str]:
+    return {place: f"<{place}>" for place in PLACES[name]}
 
 
-def size(llm: ScriptedLLM, messages: list[ChatMessage]) -> int:
-    return sum(llm.count_tokens(message.content) for message in messages)
-
-
-HITS = [hit("The sky is blue."), hit("Grass is green."), hit("Snow is white.")]
-
-
-def test_one_message_with_the_passages_before_the_question() -> None:
-    prompt = build(ScriptedLLM(), "Why is it blue?", HITS, max_tokens=10)
-    (message,) = prompt.messages
+@pytest.mark.parametrize("name", PLACES)
+def test_every_template_makes_one_message_with_all_it_is_filled_with(name: str) -> None:
+    (message,) = Prompts().messages(name, values(name))
     assert message.role == "user"
-    places = [message.content.index(text) for text in ("sky", "Grass", "Snow", "Why is it blue?")]
-    assert places == sorted(places)
-    assert prompt.nodes == HITS
+    assert all(value in message.content for value in values(name).values())
 
 
-def test_a_passage_stands_below_its_innermost_heading() -> None:
-    prompt = build(ScriptedLLM(), "Why?", [hit("It is blue.", "Nature", "The sky")], max_tokens=10)
-    assert "The sky\nIt is blue.\n\n" in prompt.messages[0].content
-    assert "Nature" not in prompt.messages[0].content
+def test_passages_stand_before_the_question() -> None:
+    for name in ("text_qa_template", "summary_template"):
+        (message,) = Prompts().messages(name, values(name))
+        assert message.content.index("<context_str>") < message.content.index("<query_str>")
+
+
+def test_every_template_can_be_replaced() -> None:
+    texts = {name: "Mine: " + " ".join(f"{{{p}}}" for p in sorted(PLACES[name])) for name in PLACES}
+    mine = Prompts(**texts)  # type: ignore[arg-type]
+    for name in PLACES:
+        expected = "Mine: " + " ".join(f"<{place}>" for place in sorted(PLACES[name]))
+        assert mine.messages(name, values(name)) == [user(expected)]
+
+
+def test_a_template_can_be_a_function_that_returns_text() -> None:
+    def shout(*, context_str: str, query_str: str) -> str:
+        return f"{query_str.upper()} {context_str}"
+
+    mine = Prompts(text_qa_template=shout)
+    given = {"context_str": "{c}", "query_str": "why"}
+    assert mine.messages("text_qa_template", given) == [user("WHY {c}")]
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_a_template_can_be_a_function_that_returns_messages(kind: type) -> None:
+    dialogue = [ChatMessage("system", "Be brief."), user("a?"), ChatMessage("assistant", "A")]
+
+    def talk(**given: str) -> Any:
+        return kind([*dialogue, user(given["query_str"])])
+
+    mine = Prompts(simple_template=talk)
+    made = mine.messages("simple_template", {"query_str": "b?"})
+    assert made == [*dialogue, user("b?")]
+    assert isinstance(made, list)
+
+
+@pytest.mark.parametrize("template", ["{query_str}", lambda query_str: [user(query_str)]])
+def test_a_system_prompt_comes_first(template: Any) -> None:
+    mine = Prompts(simple_template=template, system_prompt="Speak {like} a pirate.")
+    made = mine.messages("simple_template", {"query_str": "Why?"})
+    assert made == [ChatMessage("system", "Speak {like} a pirate."), user("Why?")]
 
 
 def test_braces_in_a_text_are_text() -> None:
-    prompt = build(ScriptedLLM(), "What is {passages}?", [hit("{question} {0} {}")], max_tokens=10)
-    assert "What is {passages}?" in prompt.messages[0].content
-    assert "{question} {0} {}" in prompt.messages[0].content
+    given = {"context_str": "{query_str} {0} {}", "query_str": "What is {context_str}?"}
+    (message,) = Prompts().messages("text_qa_template", given)
+    assert "{query_str} {0} {}" in message.content
+    assert "What is {context_str}?" in message.content
 
 
-def test_the_history_comes_first() -> None:
-    history = dialogue(("a?", "A."), ("b?", "B."))
-    prompt = build(ScriptedLLM(), "c?", HITS, history, max_tokens=10)
-    assert prompt.messages[:-1] == history
-    assert "c?" in prompt.messages[-1].content
+def test_doubled_braces_in_a_template_are_braces() -> None:
+    mine = Prompts(simple_template='Answer {query_str} as {{"answer": ...}}')
+    (message,) = mine.messages("simple_template", {"query_str": "it"})
+    assert message.content == 'Answer it as {"answer": ...}'
 
 
-def test_a_small_model_gets_the_best_passage_alone() -> None:
-    llm = ScriptedLLM()
-    llm.is_small = True
-    prompt = build(llm, "c?", HITS, dialogue(("a?", "A.")), max_tokens=10)
-    assert prompt.nodes == HITS[:1]
-    assert len(prompt.messages) == 1
-    assert "Grass" not in prompt.messages[0].content
+def test_a_place_can_stand_twice() -> None:
+    mine = Prompts(simple_template="{query_str} {query_str}")
+    assert mine.messages("simple_template", {"query_str": "a"}) == [user("a a")]
 
 
-@pytest.mark.parametrize("window", range(120, 400, 7))
-def test_prompt_and_answer_never_exceed_the_window(window: int) -> None:
-    llm = ScriptedLLM(context_window=window)
-    hits = [hit("word " * 40) for _ in range(5)]
-    history = dialogue(*[("question " * 10, "answer " * 10)] * 3)
-    try:
-        prompt = build(llm, "Why is that so?", hits, history, max_tokens=30)
-    except ContextWindowError:
-        assert window < 200
-    else:
-        assert size(llm, prompt.messages) + 30 <= window
-        assert prompt.nodes == hits[: len(prompt.nodes)]
-        kept = prompt.messages[:-1]
-        assert kept == history[len(history) - len(kept) :]  # the newest
-        assert not kept or kept[0].role == "user"
-        assert not kept or len(prompt.nodes) == len(hits)  # passages come before the history
+@pytest.mark.parametrize(
+    ("name", "template"),
+    [
+        ("text_qa_template", "{context_str}"),
+        ("text_qa_template", "no places"),
+        ("text_qa_template", ""),
+        ("text_qa_template", "{context_str} {query_str} {more}"),
+        ("text_qa_template", "{context_str} {question}"),
+        ("text_qa_template", "{} {query_str}"),
+        ("text_qa_template", "{0} {1}"),
+        ("text_qa_template", "{context_str.x} {query_str}"),
+        ("text_qa_template", "{context_str[0]} {query_str}"),
+        ("refine_template", "{context_str} {query_str} {existing_answer}"),
+        ("summary_template", "{query_str}"),
+        ("simple_template", "{context_str} {query_str}"),
+        ("condense_template", "{chat_history} {query_str}"),
+    ],
+)
+def test_a_template_with_wrong_places_names_the_right_ones(name: str, template: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{name} has to have the places") as caught:
+        Prompts(**{name: template})
+    assert all(f"{{{place}}}" in str(caught.value) for place in PLACES[name])
 
 
-def test_what_does_not_fit_is_left_out_from_the_end() -> None:
-    hits = [hit("word " * 40) for _ in range(5)]
-    prompt = build(ScriptedLLM(context_window=250), "Why?", hits, max_tokens=30)
-    assert 1 <= len(prompt.nodes) < 5
-    assert prompt.messages[0].content.count("word") == 40 * len(prompt.nodes)
+@pytest.mark.parametrize("template", ["{query_str", "query_str}", "{query_str} {", "{query_str!}"])
+def test_a_template_that_cannot_be_read_says_how_a_brace_is_written(template: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^simple_template cannot be read: .* {{ for "):
+        Prompts(simple_template=template)
 
 
-def test_a_question_longer_than_the_window() -> None:
-    llm = ScriptedLLM(context_window=200, model_name="tiny")
-    with pytest.raises(ContextWindowError, match="too long for tiny") as caught:
-        build(llm, "word " * 200, HITS, max_tokens=30)
-    assert "Shorten it" in str(caught.value)
+# Passages
 
 
-def test_a_passage_longer_than_the_window() -> None:
-    llm = ScriptedLLM(context_window=200, model_name="tiny")
-    with pytest.raises(ContextWindowError, match="No passage fits") as caught:
-        build(llm, "Why?", [hit("word " * 200)], max_tokens=30)
-    assert "larger window" in str(caught.value)
+def test_a_passage_stands_below_its_innermost_heading() -> None:
+    assert passage(hit("It is blue.", headings=("Nature", "The sky"))) == "The sky\nIt is blue."
+    assert passage(hit("It is blue.")) == "It is blue."
 
 
 def test_a_heading_is_given_unless_it_is_a_question() -> None:
@@ -109,6 +131,11 @@ def test_a_heading_is_given_unless_it_is_a_question() -> None:
         ("Guide", "Prices"): True,
         ("Guide", "What does it cost?"): False,
     }.items():
-        node = Node("Ten euros.", "d", 0, 0, "f.md", None, headings)
-        prompt = build(ScriptedLLM(), "How much?", [NodeWithScore(node, 0.5)], max_tokens=9)
-        assert (f"{headings[-1]}\nTen euros." in prompt.messages[-1].content) is given
+        text = passage(hit("Ten euros.", headings=headings))
+        assert text == (f"{headings[-1]}\nTen euros." if given else "Ten euros.")
+
+
+def test_every_text_for_an_answer_that_has_none_says_what_to_do() -> None:
+    for text in (prompts.NOTHING_FOUND, prompts.NOTHING_LEFT, prompts.NO_TEXT):
+        assert "sk in other words" in text or "ask again" in text
+    assert "RAG_MAX_NEW_TOKENS" in prompts.ONLY_REASONING
