@@ -26,8 +26,7 @@ HOSTILE = [
     "&lt;script&gt;",
 ]
 OURS = {
-    "br",
-    *("b", "blockquote", "button", "details", "h3", "li", "ol", "p", "small", "span"),
+    *("b", "blockquote", "br", "button", "details", "h3", "li", "ol", "p", "small", "span"),
     *("summary", "ul"),
 }
 
