@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 from rag.config import Config
 from rag.index.embedding import HashEmbedding
@@ -20,15 +20,19 @@ from tests.browser.conftest import PATIENCE, free_port
 pytestmark = pytest.mark.browser
 
 WORDS = [f"word{number} " for number in range(20)]
+SIZES = ("large", "small", "thinker")
+THOUGHTS = ["<think>", *(f"<b>thought{number}</b>\n\n" for number in range(10)), "</think>"]
+CONDENSED = "How does the stream end?"
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Two models; both write `WORDS`, one every 50 ms."""
+    """Three models; all write `WORDS`, one every 50 ms, one of them after `THOUGHTS`. What is to
+    be condensed becomes `CONDENSED`."""
 
     asked: list[tuple[str, str]]
 
     def do_GET(self) -> None:
-        body = {"object": "list", "data": [{"id": "river-large"}, {"id": "river-small"}]}
+        body = {"object": "list", "data": [{"id": f"river-{size}"} for size in SIZES]}
         self._begin("application/json")
         self.wfile.write(json.dumps(body).encode())
 
@@ -36,7 +40,10 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.asked.append((body["model"], self.headers["Authorization"]))
         self._begin("text/event-stream")
-        for word in WORDS:
+        words = THOUGHTS + WORDS if "thinker" in body["model"] else WORDS
+        if "A conversation:" in body["messages"][-1]["content"]:
+            words = [CONDENSED]
+        for word in words:
             self._chunk({"content": word}, None)
             time.sleep(0.05)
         self._chunk({}, "stop")
@@ -67,9 +74,9 @@ def server() -> Iterator[ThreadingHTTPServer]:
     server.server_close()
 
 
-def test_a_model_of_the_server_is_chosen_and_streams(
-    server: ThreadingHTTPServer, chromium: Browser, tmp_path: Path
-) -> None:
+@pytest.fixture
+def page(server: ThreadingHTTPServer, chromium: Browser, tmp_path: Path) -> Iterator[Page]:
+    """The app over that server, open in the browser."""
     config = Config(
         model="openai:river-small",
         embed_model="hash",
@@ -83,26 +90,63 @@ def test_a_model_of_the_server_is_chosen_and_streams(
     address = launch(app, config, "127.0.0.1")
     backend.start()
     page = chromium.new_page()
-    try:
-        page.goto(address)
-        page.wait_for_selector("#documents .documents")
-        picker = page.locator("#model input")
-        expect(picker).to_have_value("river-small", timeout=PATIENCE)
-        picker.click()
-        page.get_by_role("option", name="river-large").click()
-        page.locator("#box textarea").fill("How does streaming work?")
-        page.keyboard.press("Enter")
-        seen: list[str] = []
-        while not page.locator("#chat .facts").count():
-            text = page.locator("#chat .bot.message").all_inner_texts()
-            if text and text[0].startswith("word0") and text[0] not in seen:
-                seen.append(text[0])
-        assert len(seen) >= 3
-        expect(page.locator("#chat .facts")).to_contain_text("river-large")
-        assert page.locator("#chat .bot.message").first.inner_text() == "".join(WORDS).strip()
-        assert Handler.asked == [("river-large", "Bearer the-key")]
-        assert "the-key" not in page.content()
-    finally:
-        page.context.close()
-        backend.close()
-        app.close(verbose=False)
+    page.set_default_timeout(PATIENCE)
+    page.goto(address)
+    page.wait_for_selector("#documents .documents")
+    expect(page.locator("#model input")).to_have_value("river-small", timeout=PATIENCE)
+    yield page
+    page.context.close()
+    backend.close()
+    app.close(verbose=False)
+
+
+def choose(page: Page, model: str) -> None:
+    page.locator("#model input").click()
+    page.get_by_role("option", name=model).click()
+
+
+def ask(page: Page, question: str) -> None:
+    page.locator("#box textarea").fill(question)
+    page.keyboard.press("Enter")
+
+
+def test_a_model_of_the_server_is_chosen_and_streams(page: Page) -> None:
+    choose(page, "river-large")
+    ask(page, "How does streaming work?")
+    seen: list[str] = []
+    while not page.locator("#chat .facts").count():
+        text = page.locator("#chat .bot.message").all_inner_texts()
+        if text and text[0].startswith("word0") and text[0] not in seen:
+            seen.append(text[0])
+    assert len(seen) >= 3
+    expect(page.locator("#chat .facts")).to_contain_text("river-large")
+    assert page.locator("#chat .bot.message").first.inner_text() == "".join(WORDS).strip()
+    assert Handler.asked == [("river-large", "Bearer the-key")]
+    assert "the-key" not in page.content()
+
+
+def test_thoughts_are_open_while_they_are_all_there_is_then_folded(page: Page) -> None:
+    choose(page, "river-thinker")
+    ask(page, "How does streaming work?")
+    thoughts = page.locator("#chat details.reasoning")
+    expect(thoughts).to_have_attribute("open", "")
+    expect(thoughts).to_contain_text("thought3")
+    expect(page.locator("#chat .facts")).to_contain_text("river-thinker")
+    expect(thoughts).not_to_have_attribute("open", "")
+    assert thoughts.inner_text() == "Thoughts"
+    answer = page.locator("#chat .bot.message").nth(1)
+    assert answer.inner_text() == "".join(WORDS).strip()
+    thoughts.locator("summary").click()
+    expect(thoughts).to_contain_text("<b>thought0</b>")  # what a model writes is text
+    page.reload()
+    expect(page.locator("#chat details.reasoning")).to_have_count(1)
+
+
+def test_a_follow_up_shows_what_was_searched_for(page: Page) -> None:
+    ask(page, "How does streaming work?")
+    expect(page.locator("#chat .facts")).to_have_count(1)
+    ask(page, "And what of it?")
+    searched = page.locator("#chat .facts").nth(1)
+    expect(searched).to_have_text(f"searched for: {CONDENSED}")
+    expect(page.locator("#chat .facts")).to_have_count(3)
+    assert len(Handler.asked) == 3
