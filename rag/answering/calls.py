@@ -46,8 +46,10 @@ class Calls:
                     text += piece
                 yield ""  # the reader can stop here
 
-    def write(self, messages: Sequence[ChatMessage]) -> Generator[Event, None, None]:
-        """A call that streams."""
+    def write(
+        self, messages: Sequence[ChatMessage], otherwise: str = ""
+    ) -> Generator[Event, None, None]:
+        """A call that streams; `otherwise` is the text where the model writes none."""
         began = 0.0
         pieces = 0
         blank = ""
@@ -83,7 +85,7 @@ class Calls:
         tokens = completion.usage.completion_tokens if completion.usage else pieces
         if not spoken:
             cut = reasoned and completion.finish_reason == "length"
-            yield prompts.ONLY_REASONING if cut else prompts.NO_TEXT
+            yield otherwise or (prompts.ONLY_REASONING if cut else prompts.NO_TEXT)
         elif tokens > 1:
             speed = (tokens - 1) / max(time.monotonic() - began, 1e-6)
             yield Timings(first_token=self._first_token, tokens_per_second=speed)

@@ -139,6 +139,11 @@ class _Work:
         system = [message for message in messages[:1] if message.role == "system"]
         return [*system, *kept, *messages[len(system) :]]
 
+    def without_conversation(self) -> Iterator[Event]:
+        """Tells of an answer of several calls that the conversation is in none of them."""
+        if self.history and not self.llm.is_small:
+            yield LeftOut(messages=len(self.history))
+
 
 Mode = Callable[[_Work], Iterator[Event]]
 
@@ -156,11 +161,11 @@ def _refine(work: _Work, *, pack: bool) -> Iterator[Event]:
         context = work.take(render, pack=pack)
         yield work.reading(before)
         if work.passages:
-            answer = yield from work.calls.collect(render(context))
+            better = yield from work.calls.collect(render(context))
+            answer = better if better.strip() else answer
         elif before:
-            if work.history and not work.llm.is_small:
-                yield LeftOut(messages=len(work.history))
-            yield from work.calls.write(render(context))
+            yield from work.without_conversation()
+            yield from work.calls.write(render(context), otherwise=answer.strip())
         else:
             messages = yield from work.in_conversation("text_qa_template", "context_str", context)
             yield from work.calls.write(messages)
@@ -196,6 +201,7 @@ def _tree_summarize(work: _Work) -> Iterator[Event]:
     (context, status), *_ = parts
     yield Status(f"Putting {number} answers together") if number else status
     if number:
+        yield from work.without_conversation()
         yield from work.calls.write(render(context))
     else:
         messages = yield from work.in_conversation("summary_template", "context_str", context)
@@ -214,6 +220,7 @@ def _simple_summarize(work: _Work) -> Iterator[Event]:
 
 def _accumulate(work: _Work, *, pack: bool) -> Iterator[Event]:
     yield Sources(work.nodes)
+    yield from work.without_conversation()
     render = work.render("text_qa_template", "context_str")
     number = before = 0
     while work.passages:
