@@ -7,8 +7,8 @@ the answer; whoever iterates it reads the rest. Names are those of LlamaIndex.
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
-from textwrap import shorten
 from typing import Any, Self, TypeVar
 
 from rag.answering.events import (
@@ -76,8 +76,9 @@ class Response:
                 self.searched_for = question
             case Sources(nodes):
                 self.source_nodes = list(nodes)
-            case LeftOut():
-                self.left_out = event
+            case LeftOut(messages, characters):
+                known = self.left_out
+                self.left_out = LeftOut(known.messages + messages, known.characters + characters)
             case Timings():
                 self.timings = event
             case Finished(reason, usage):
@@ -95,17 +96,24 @@ class Response:
 
 
 def shorten_text(text: str, length: int) -> str:
-    """The first `length` characters of `text`, on one line."""
-    return shorten(text, length, placeholder=" …")
+    """The start of `text` in at most `length` characters, on one line, cut between two words
+    where there are any: some languages have none."""
+    line = " ".join(text.split())
+    if len(line) <= length:
+        return line
+    start = line[: max(length - 1, 0)]
+    words = start.rpartition(" ")[0]
+    start = words if len(words) > length // 2 else start[:-1]
+    return f"{start} …".strip()[:length]
 
 
 class _Growing:
     """What the two streaming responses have in common: the answer so far."""
 
-    def __init__(self, events: Events):
+    def __init__(self, events: Events, *, beats: bool = False):
         self._answer = Response()
         self._events = events
-        self._texts = _texts(events, self._answer)
+        self._texts = _texts(events, self._answer, beats)
 
     @property
     def source_nodes(self) -> list[NodeWithScore]:
@@ -143,21 +151,25 @@ class _Growing:
         return self._answer.get_formatted_sources(length)
 
     def _close(self) -> None:
-        self._texts.close()
-        self._events.close()  # `_texts` does not where it was never begun
         self._answer.finish_reason = self._answer.finish_reason or "stopped"
+        with suppress(ValueError):  # another thread reads at this moment: it sees the reason
+            self._texts.close()
+            self._events.close()  # `_texts` does not where it was never begun
 
 
-def _texts(events: Events, answer: Response) -> Generator[str, None, None]:
-    """The text in `events` as it comes; `answer` is kept true.
+def _texts(events: Events, answer: Response, beats: bool) -> Generator[str, None, None]:
+    """The text in `events` as it comes; `answer` is kept true. With `beats` empty texts come as
+    well, while the model is silent: a reader who cannot interrupt this can stop there.
 
     Refers to no response, so that one which is dropped ends its model's work at once, without
     waiting for the garbage collector.
     """
     try:
         for event in events:
+            if answer.finish_reason:  # closed by another thread
+                break
             answer.take(event)
-            if isinstance(event, str) and event:
+            if isinstance(event, str) and (event or beats):
                 yield event
     except Exception:
         answer.finish_reason = "error"
@@ -211,7 +223,7 @@ class StreamingResponse(_Growing):
             print(text, end="", flush=True)
 
     def close(self) -> None:
-        """Stop the model; what has come is kept, and marked as stopped."""
+        """Stop the model; what has come is kept, and marked as stopped. Any thread may do it."""
         self._close()
 
 
@@ -222,7 +234,7 @@ class AsyncStreamingResponse(_Growing):
     """
 
     def __init__(self, events: Events):
-        super().__init__(events)
+        super().__init__(events, beats=True)
         self._executor: ThreadPoolExecutor | None = ThreadPoolExecutor(1, "response")
 
     @classmethod
@@ -266,6 +278,7 @@ class AsyncStreamingResponse(_Growing):
         """Stop the model; what has come is kept, and marked as stopped."""
         if self._executor:
             await self._run(self._close)
+        if self._executor:  # another task may have come first
             self._executor.shutdown(wait=False)
             self._executor = None
 
