@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 
-from rag.answering import prompts
+from rag.answering import follow_ups, prompts
 from rag.answering.budget import left_beside, newest
 from rag.answering.calls import Calls, both
 from rag.answering.events import Event, Events, Finished, SearchedFor, Sources, Status, Timings
@@ -47,10 +47,9 @@ def answer(
     nodes: Sequence[NodeWithScore] = ()
     standalone = question
     if not synthesizer.answers_without_passages:
-        if history:
-            standalone = yield from _condense(question, history, synthesizer, calls)
-            if standalone != question:
-                yield SearchedFor(standalone)
+        standalone = yield from _condense(question, history, synthesizer, calls)
+        if standalone != question:
+            yield SearchedFor(standalone)
         yield Status("Searching your documents")
         nodes = found = retriever.retrieve(standalone)
         for postprocess in node_postprocessors:
@@ -61,7 +60,8 @@ def answer(
         question,
         nodes,
         history,
-        standalone=standalone,
+        # Of questions that were put together a small model answers the last, which is the older.
+        standalone=question if llm.is_small else standalone,
         nothing=prompts.NOTHING_LEFT if found else prompts.NOTHING_FOUND,
     ):
         match event:
@@ -91,6 +91,11 @@ def _condense(
     question: str, history: Sequence[ChatMessage], synthesizer: ResponseSynthesizer, calls: Calls
 ) -> Generator[Event, None, str]:
     """`question` so that it can be searched for without what was said before it."""
+    if not history:
+        return question
+    if synthesizer.llm.is_small:
+        earlier = [message.content for message in history if message.role == "user"]
+        return follow_ups.standalone(question, earlier)
 
     def messages(earlier: Sequence[ChatMessage]) -> list[ChatMessage]:
         told = "\n".join(f"{message.role}: {message.content}" for message in earlier)

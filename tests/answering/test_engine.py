@@ -1,96 +1,77 @@
 """The one path from a question to its answer."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from rag.answering import prompts
 from rag.answering.engine import answer
-from rag.answering.events import Event, Events, Finished, Sources, Status, Timings
+from rag.answering.events import (
+    Begun,
+    Event,
+    Events,
+    Finished,
+    LeftOut,
+    SearchedFor,
+    Sources,
+    Status,
+    Timings,
+)
+from rag.answering.postprocessing import SimilarityPostprocessor, best_only
+from rag.answering.synthesis import ResponseSynthesizer
 from rag.errors import ContextWindowError, ProviderError, StoreError
 from rag.index.embedding import HashEmbedding
 from rag.index.ingestion import ingest
 from rag.index.retrieval import VectorIndexRetriever
 from rag.index.store import ChromaStore
-from rag.llms.protocol import TextStream
 from rag.llms.scripted import ScriptedLLM
-from rag.types import ChatMessage, Completion, Document, Usage
+from rag.types import ChatMessage, Completion, Document, NodeWithScore, Reasoning, Usage
+from tests.answering.conftest import Finds, Says, dialogue, of, statuses, text_of
 
+QUESTION = "Why is the sky blue?"
 TEXTS = {
     "sky.txt": "The sky is blue because of Rayleigh scattering.",
     "grass.txt": "Grass is green because of chlorophyll.",
     "snow.txt": "Snow is white because it scatters all light.",
 }
-
-
-class Watched(VectorIndexRetriever):
-    """Counts the searches."""
-
-    searches = 0
-
-    def retrieve(self, query: str) -> list:
-        self.searches += 1
-        return super().retrieve(query)
+BEFORE = dialogue("What is Rayleigh scattering?", "Light is scattered by air.")
 
 
 @pytest.fixture
-def empty(store: ChromaStore, hash_embedding: HashEmbedding) -> Watched:
-    return Watched([store], hash_embedding, similarity_top_k=3)
-
-
-@pytest.fixture
-def retriever(store: ChromaStore, hash_embedding: HashEmbedding, empty: Watched) -> Watched:
+def retriever(store: ChromaStore, hash_embedding: HashEmbedding) -> VectorIndexRetriever:
     """Over an index with three documents."""
     for name, text in TEXTS.items():
         for _ in ingest(Document(text, {"file_name": name}), store, hash_embedding):
             pass
-    return empty
-
-
-def text_of(events: Sequence[Event]) -> str:
-    return "".join(event for event in events if isinstance(event, str))
+    return VectorIndexRetriever([store], hash_embedding, similarity_top_k=3)
 
 
 def kinds(events: Sequence[Event]) -> list[type]:
-    """The kinds of events in their order, repetitions and empty texts left out."""
+    """The kinds of events in their order, without timings, repetitions and empty texts."""
     result: list[type] = []
     for event in events:
-        if event != "" and (not result or result[-1] is not type(event)):
+        if event != "" and not isinstance(event, Timings) and result[-1:] != [type(event)]:
             result.append(type(event))
     return result
 
 
-def without_timings(events: Sequence[Event]) -> list[Event]:
-    return [event for event in events if not isinstance(event, Timings)]
+def ask(
+    retriever: Any,
+    llm: Any,
+    history: Sequence[ChatMessage] = (),
+    *postprocessors: Any,
+    streaming: bool = True,
+    **options: Any,
+) -> Events:
+    synthesizer = ResponseSynthesizer(llm, **{"streaming": streaming, **options})
+    return answer(QUESTION, retriever, synthesizer, history, postprocessors)
 
 
-def ask(retriever: Watched, llm: ScriptedLLM, history: Sequence[ChatMessage] = ()) -> Events:
-    return answer("Why is the sky blue?", retriever, llm, history, max_tokens=50)
-
-
-class Says:
-    """A model that writes given pieces, as they are."""
-
-    model_name = "says"
-    context_window = 4096
-    is_streaming = True
-    is_small = False
-
-    def __init__(self, *pieces: str, ends: Completion | None = None):
-        self.pieces, self.ends = pieces, ends or Completion("stop")
-
-    def stream(self, messages: Sequence[ChatMessage], *, max_tokens: int) -> TextStream:
-        yield ""
-        yield from self.pieces
-        return self.ends
-
-    def count_tokens(self, text: str) -> int:
-        return len(text.split())
-
-
-def test_the_order_of_events(retriever: Watched) -> None:
+def test_the_order_of_events(retriever: VectorIndexRetriever) -> None:
     events = list(ask(retriever, ScriptedLLM("Because of scattering.")))
-    assert kinds(without_timings(events)) == [Status, Sources, Status, str, Finished]
+    assert kinds(events) == [Status, Sources, Status, Begun, str, Finished]
+    assert statuses(events) == ["Searching your documents", "Reading 3 passages"]
     assert text_of(events) == "Because of scattering."
     finished = events[-1]
     assert isinstance(finished, Finished)
@@ -99,9 +80,9 @@ def test_the_order_of_events(retriever: Watched) -> None:
     assert finished.usage.completion_tokens == 3
 
 
-def test_the_sources_are_those_the_model_was_given(retriever: Watched) -> None:
+def test_the_sources_are_those_the_model_was_given(retriever: VectorIndexRetriever) -> None:
     llm = ScriptedLLM()
-    (sources,) = (event for event in ask(retriever, llm) if isinstance(event, Sources))
+    (sources,) = of(Sources, ask(retriever, llm))
     assert sources.nodes[0].node.file_name == "sky.txt"
     assert {hit.node.text for hit in sources.nodes} == set(TEXTS.values())
     assert sources.others == ()
@@ -109,7 +90,7 @@ def test_the_sources_are_those_the_model_was_given(retriever: Watched) -> None:
     assert all(hit.node.text in message.content for hit in sources.nodes)
 
 
-def test_the_sources_come_before_the_model_is_called(retriever: Watched) -> None:
+def test_04_the_sources_come_before_the_model_is_called(retriever: VectorIndexRetriever) -> None:
     llm = ScriptedLLM()
     for event in ask(retriever, llm):
         if isinstance(event, Sources):
@@ -119,30 +100,223 @@ def test_the_sources_come_before_the_model_is_called(retriever: Watched) -> None
         pytest.fail("no sources")
 
 
-def test_a_small_model_gets_one_passage_and_the_others_are_told(retriever: Watched) -> None:
+def test_what_a_post_processor_leaves_out_is_told_apart(retriever: VectorIndexRetriever) -> None:
     llm = ScriptedLLM()
-    llm.is_small = True
-    (sources,) = (event for event in ask(retriever, llm) if isinstance(event, Sources))
+    (sources,) = of(Sources, ask(retriever, llm, (), best_only))
     assert [hit.node.file_name for hit in sources.nodes] == ["sky.txt"]
     assert sorted(hit.node.file_name for hit in sources.others) == ["grass.txt", "snow.txt"]
     assert "chlorophyll" not in llm.calls[0][0].content
 
 
-def test_the_history_is_given(retriever: Watched) -> None:
-    llm = ScriptedLLM()
-    history = [ChatMessage("user", "Hello"), ChatMessage("assistant", "Hello to you.")]
-    list(ask(retriever, llm, history))
-    assert llm.calls[0][:2] == history
+def test_what_did_not_fit_is_told_as_found_too() -> None:
+    llm = Says(context_window=150)
+    found = Finds("one " * 30, "two " * 30)
+    (sources,) = of(Sources, ask(found, llm, response_mode="simple_summarize"))
+    assert (list(sources.nodes), list(sources.others)) == (found.found[:1], found.found[1:])
 
 
-def test_without_hits_no_model_is_called(empty: Watched) -> None:
+def test_post_processors_are_applied_in_their_order() -> None:
+    seen = []
+
+    def first(nodes: Sequence[NodeWithScore], query: str) -> list[NodeWithScore]:
+        seen.append((len(nodes), query))
+        return list(nodes)[::-1]
+
+    def second(nodes: Sequence[NodeWithScore], query: str) -> list[NodeWithScore]:
+        seen.append((len(nodes), query))
+        return list(nodes)[:2]
+
+    llm = Says()
+    (sources,) = of(Sources, ask(Finds("one", "two", "three"), llm, (), first, second))
+    assert seen == [(3, QUESTION), (3, QUESTION)]
+    assert [hit.text for hit in sources.nodes] == ["three", "two"]
+
+
+# Nothing to answer from
+
+
+def test_12_without_hits_no_model_is_called(
+    store: ChromaStore, hash_embedding: HashEmbedding
+) -> None:
     llm = ScriptedLLM()
-    events = list(ask(empty, llm))
-    assert without_timings(events)[1:] == [Sources(()), prompts.NO_HITS, Finished("stop")]
+    events = list(ask(VectorIndexRetriever([store], hash_embedding), llm))
+    without_timings = [event for event in events if not isinstance(event, Timings)]
+    assert without_timings[1:] == [
+        *(Sources(()), Begun(), prompts.NOTHING_FOUND, Finished("stop")),
+    ]
     assert llm.calls == []
 
 
-def test_an_error_comes_after_the_text_before_it(retriever: Watched) -> None:
+def test_12_without_a_passage_that_is_left_no_model_is_called() -> None:
+    llm, found = Says(), Finds("one", "two")
+    events = list(ask(found, llm, (), SimilarityPostprocessor(2.0)))
+    assert text_of(events) == prompts.NOTHING_LEFT
+    assert of(Sources, events) == [Sources((), tuple(found.found))]
+    assert llm.calls == []
+
+
+@pytest.mark.parametrize("question", ["", " ", "\n\t "])
+def test_a_question_without_a_word_is_refused_before_anything(question: str) -> None:
+    llm, found = Says(), Finds("one")
+    with pytest.raises(ValueError, match="The question is empty"):
+        next(answer(question, found, ResponseSynthesizer(llm)))
+    assert (llm.calls, found.asked) == ([], [])
+
+
+# The conversation
+
+
+def test_the_history_is_given(retriever: VectorIndexRetriever) -> None:
+    llm = ScriptedLLM()
+    list(ask(retriever, llm, BEFORE))
+    assert llm.calls[-1][:2] == BEFORE
+
+
+def test_20_a_first_question_is_not_condensed() -> None:
+    llm, found = Says(), Finds("one")
+    events = list(ask(found, llm))
+    assert len(llm.calls) == 1
+    assert found.asked == [QUESTION]
+    assert of(SearchedFor, events) == []
+
+
+def test_20_a_later_question_is_condensed_by_a_call_that_does_not_stream() -> None:
+    llm = Says(["Why", " does air scatter blue light?"], ["Because."])
+    found = Finds("one")
+    seen: list[str] = []
+
+    def watch(nodes: Sequence[NodeWithScore], query: str) -> Sequence[NodeWithScore]:
+        seen.append(query)
+        return nodes
+
+    events = list(ask(found, llm, BEFORE, watch))
+    assert text_of(events) == "Because."
+    condensing, answering = llm.calls
+    (asked,) = condensing
+    assert "user: What is Rayleigh scattering?\nassistant: Light is scattered" in asked.content
+    assert QUESTION in asked.content
+    assert found.asked == seen == ["Why does air scatter blue light?"]
+    assert of(SearchedFor, events) == [SearchedFor("Why does air scatter blue light?")]
+    assert QUESTION in answering[-1].content  # its history makes it clear
+    assert statuses(events) == [
+        *("Reading the conversation", "Searching your documents", "Reading 1 passage")
+    ]
+
+
+def test_20_what_is_searched_for_is_told_before_the_search() -> None:
+    found = Finds("one")
+    for event in ask(found, Says(["Why so?"], ["x"]), BEFORE):
+        if isinstance(event, SearchedFor):
+            assert found.asked == []
+            return
+    pytest.fail("not told")
+
+
+@pytest.mark.parametrize(
+    ("says", "searched"),
+    [
+        (["  Why so? \n"], "Why so?"),
+        (['"Why so?"'], "Why so?"),
+        (["“Why so?”"], "Why so?"),
+        (["Why so?\nThat is the question."], "Why so?"),
+        (["<think>Hm.\nWell.</think>\nWhy so?"], "Why so?"),
+        ([Reasoning("Hm."), "Why so?"], "Why so?"),
+    ],
+)
+def test_20_a_condensed_question_is_one_line(says: list[Any], searched: str) -> None:
+    found = Finds("one")
+    list(ask(found, Says(says, ["x"]), BEFORE))
+    assert found.asked == [searched]
+
+
+@pytest.mark.parametrize("says", [[], [" \n "], ['""'], ["<think>Hm."], [QUESTION]])
+def test_20_where_the_model_says_nothing_new_the_question_itself_is_searched_for(
+    says: list[str],
+) -> None:
+    llm, found = Says(says, ["x"]), Finds("one")
+    events = list(ask(found, llm, BEFORE))
+    assert found.asked == [QUESTION]
+    assert of(SearchedFor, events) == []
+    assert len(llm.calls) == 2
+
+
+def test_20_a_small_model_s_follow_up_is_searched_for_with_what_it_hangs_on() -> None:
+    """It condenses badly: no call is made for it, and it answers what was asked."""
+    llm, found = Says(small=True), Finds("one")
+    synthesizer = ResponseSynthesizer(llm)
+    events = list(answer("And why is it blue?", found, synthesizer, BEFORE))
+    assert found.asked == ["And why is it blue? What is Rayleigh scattering?"]
+    assert of(SearchedFor, events) == [SearchedFor(found.asked[0])]
+    ((message,),) = llm.calls
+    assert "And why is it blue?" in message.content
+    assert "Rayleigh" not in message.content
+    assert text_of(events) == "An answer."
+
+
+def test_20_the_question_is_not_condensed_where_nothing_is_searched() -> None:
+    llm, found = Says(), Finds("one")
+    events = list(ask(found, llm, BEFORE, response_mode="generation"))
+    assert llm.calls == [[*BEFORE, ChatMessage("user", QUESTION)]]
+    assert found.asked == []
+    assert of(Status, events) == []
+
+
+def test_23_a_conversation_too_long_to_condense_is_cut_from_its_oldest_end() -> None:
+    llm = Says(["Why so?"], ["x"], context_window=260)
+    history = dialogue(*(f"turn{n} " + "word " * 30 for n in range(6)))
+    events = list(ask(Finds("one"), llm, history))
+    (told,) = llm.calls[0]
+    assert "turn5" in told.content
+    assert "turn4" in told.content
+    assert "turn0" not in told.content
+    (left_out,) = of(LeftOut, events)
+    kept = llm.calls[1][:-1]
+    assert kept == history[len(history) - len(kept) :]
+    assert left_out.messages == len(history) - len(kept) > 0
+
+
+def test_turns_without_an_answer_are_left_out_of_the_history() -> None:
+    llm = Says(["Why so?"], ["x"])
+    history = dialogue("a?", " \n", "b?", "B.", "c?", "")
+    list(ask(Finds("one"), llm, history))
+    assert llm.calls[1][:-1] == history[2:4]
+    assert "a?" not in llm.calls[0][0].content
+    assert "c?" not in llm.calls[0][0].content
+
+
+def test_a_history_without_any_answer_is_none() -> None:
+    llm, found = Says(), Finds("one")
+    list(ask(found, llm, dialogue("a?", "", "b?", " ")))
+    assert len(llm.calls) == 1
+    assert len(llm.calls[0]) == 1
+
+
+def test_the_usage_of_condensing_is_counted() -> None:
+    llm = Says(["a", Completion("stop", Usage(1, 10))], ["b", Completion("stop", Usage(2, 20))])
+    *_, last = ask(Finds("one"), llm, BEFORE)
+    assert last == Finished("stop", Usage(3, 30))
+
+
+def test_the_limit_holds_for_condensing_too() -> None:
+    llm = Says()
+    list(ask(Finds("one"), llm, BEFORE, max_tokens=7))
+    assert llm.limits == [7, 7]
+
+
+def test_the_templates_of_condensing_are_used() -> None:
+    llm = Says()
+    told = prompts.Prompts(condense_template="{question}<{chat_history}>", system_prompt="Brief.")
+    list(ask(Finds("one"), llm, dialogue("a?", "A."), prompts=told))
+    assert llm.calls[0] == [
+        ChatMessage("system", "Brief."),
+        ChatMessage("user", f"{QUESTION}<user: a?\nassistant: A.>"),
+    ]
+
+
+# Errors and stopping
+
+
+def test_07_an_error_comes_after_the_text_before_it(retriever: VectorIndexRetriever) -> None:
     llm = ScriptedLLM("one two three four", error=ProviderError("gone"), error_after=2)
     events: list[Event] = []
     with pytest.raises(ProviderError, match="gone"):
@@ -150,19 +324,29 @@ def test_an_error_comes_after_the_text_before_it(retriever: Watched) -> None:
     assert text_of(events) == "one two"
 
 
-def test_an_error_of_the_retriever_is_raised(retriever: Watched) -> None:
+def test_an_error_of_the_retriever_is_raised() -> None:
     class Broken:
-        def retrieve(self, query: str) -> list:
+        def retrieve(self, query: str) -> list[NodeWithScore]:
             raise StoreError("no index")
 
-    llm = ScriptedLLM()
+    llm = Says()
     with pytest.raises(StoreError, match="no index"):
-        list(answer("Why?", Broken(), llm, max_tokens=5))
+        list(ask(Broken(), llm))
     assert llm.calls == []
 
 
-def test_a_question_that_does_not_fit_is_an_error_before_the_model_is_called(
-    retriever: Watched,
+def test_an_error_of_a_post_processor_is_raised() -> None:
+    def broken(nodes: Sequence[NodeWithScore], query: str) -> Sequence[NodeWithScore]:
+        raise KeyError("rank")
+
+    llm = Says()
+    with pytest.raises(KeyError, match="rank"):
+        list(ask(Finds("one"), llm, (), broken))
+    assert llm.calls == []
+
+
+def test_19_a_question_that_does_not_fit_is_an_error_before_the_model_is_called(
+    retriever: VectorIndexRetriever,
 ) -> None:
     llm = ScriptedLLM(context_window=60)
     with pytest.raises(ContextWindowError):
@@ -170,65 +354,51 @@ def test_a_question_that_does_not_fit_is_an_error_before_the_model_is_called(
     assert llm.calls == []
 
 
-def test_closing_stops_the_model(retriever: Watched) -> None:
-    ended = []
-
-    class Endless(ScriptedLLM):
-        def stream(self, messages: Sequence[ChatMessage], *, max_tokens: int) -> TextStream:
-            try:
-                return (yield from super().stream(messages, max_tokens=max_tokens))
-            finally:
-                ended.append(self.steps)
-
-    llm = Endless("word " * 40)
-    events = ask(retriever, llm)
+def test_10_closing_stops_the_model() -> None:
+    llm = Says(["word "] * 40)
+    events = ask(Finds("one"), llm)
     assert next(event for event in events if isinstance(event, str) and event)
-    assert ended == []
+    assert llm.open == 1
     events.close()
-    assert ended == [1]
-    assert llm.steps == 1
+    assert (llm.open, llm.steps) == (0, 1)
 
 
-def test_a_model_that_cannot_stream_is_refused_before_the_search(retriever: Watched) -> None:
-    llm = ScriptedLLM(model_name="mute")
+def test_10_closing_while_the_question_is_condensed_stops_the_model() -> None:
+    llm, found = Says(["word "] * 40), Finds("one")
+    events = ask(found, llm, BEFORE)
+    while llm.steps < 2:
+        assert next(events) is not None
+    events.close()
+    assert (llm.open, found.asked) == (0, [])
+
+
+def test_11_a_model_that_cannot_stream_is_refused_before_the_search() -> None:
+    llm: Any = ScriptedLLM(model_name="mute")
     llm.is_streaming = False
+    found = Finds("one")
     with pytest.raises(NotImplementedError, match="mute cannot stream") as caught:
-        next(ask(retriever, llm))
+        next(ask(found, llm))
     assert "RAG_MODEL" in str(caught.value)
-    assert retriever.searches == 0
+    assert "streaming=False" in str(caught.value)
+    assert found.asked == []
+    assert text_of(ask(found, llm, streaming=False)) == llm.script
 
 
-@pytest.mark.parametrize("pieces", [(), ("", ""), (" ",), ("\n", "\n\n")])
-def test_an_answer_without_a_word_gives_the_fallback_text(
-    retriever: Watched, pieces: tuple[str, ...]
-) -> None:
-    events = list(ask(retriever, Says(*pieces)))
-    assert text_of(events).strip() == prompts.NO_TEXT
-    assert isinstance(events[-1], Finished)
-
-
-def test_white_space_is_kept(retriever: Watched) -> None:
-    pieces = ("\n", "  a", " ", "\n\n    b", "\n")
-    assert text_of(list(ask(retriever, Says(*pieces)))) == "".join(pieces)
+# How it ended, and how long it took
 
 
 @pytest.mark.parametrize(
     "ends", [Completion("length", Usage(10, 5)), Completion("truncated"), Completion("stop")]
 )
-def test_how_the_model_ended_is_told(retriever: Watched, ends: Completion) -> None:
-    *_, last = ask(retriever, Says("a", " b", ends=ends))
+def test_09_how_the_model_ended_is_told(ends: Completion) -> None:
+    *_, last = ask(Finds("one"), Says(["a", " b", ends]))
     assert last == Finished(ends.finish_reason, ends.usage)
 
 
-def test_silence_is_passed_on_so_that_the_reader_can_stop(retriever: Watched) -> None:
-    events = list(ask(retriever, Says("", "", "a", "", "b")))
-    assert [event for event in events if isinstance(event, str)] == ["", "", "", "a", "", "b"]
-
-
-def test_timings(retriever: Watched) -> None:
+def test_timings(retriever: VectorIndexRetriever) -> None:
     llm = ScriptedLLM("one two three four", first_token=0.2, tokens_per_second=40)
     events = list(ask(retriever, llm))
-    (*_, timings) = (event for event in events if isinstance(event, Timings))
+    (*_, timings) = of(Timings, events)
     assert timings.retrieval is not None
     assert timings.first_token is not None
     assert timings.tokens_per_second is not None
@@ -236,13 +406,22 @@ def test_timings(retriever: Watched) -> None:
     assert 0 < timings.tokens_per_second < 60
 
 
-def test_what_is_known_of_the_timings_comes_as_soon_as_it_is(retriever: Watched) -> None:
-    events = ask(retriever, ScriptedLLM("one two"))
+def test_the_first_token_is_counted_from_the_question_also_after_condensing() -> None:
+    llm = ScriptedLLM("one two", first_token=0.1)
+    (*_, timings) = of(Timings, ask(Finds("one"), llm, BEFORE))
+    assert timings.retrieval >= 0.1
+    assert timings.first_token >= timings.retrieval + 0.1
+
+
+def test_what_is_known_of_the_timings_comes_as_soon_as_it_is() -> None:
     before: list[Event] = []
-    for event in events:
+    for event in ask(Finds("one"), ScriptedLLM("one two")):
         if event == "one":
             break
         before.append(event)
-    (*_, timings) = (event for event in before if isinstance(event, Timings))
-    assert timings.first_token is not None
-    assert timings.tokens_per_second is None
+    told = of(Timings, before)
+    assert told[0].retrieval is not None
+    assert told[0].first_token is None
+    assert told[-1].retrieval == told[0].retrieval
+    assert told[-1].first_token is not None
+    assert told[-1].tokens_per_second is None
