@@ -3,6 +3,7 @@
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
+from typing import Any
 
 from rag.answering import prompts
 from rag.answering.budget import left_beside
@@ -21,9 +22,15 @@ class Calls:
     `finish_reason` is how the text that was written ended.
     """
 
-    def __init__(self, llm: LLM, limit: int | None):
+    def __init__(
+        self,
+        llm: LLM,
+        limit: int | None,
+        temperature: float | None = None,
+        stop: Sequence[str] = (),
+    ):
         self.llm = llm
-        self.limit = limit
+        self.options: Any = {"max_tokens": limit, "temperature": temperature, "stop": stop}
         self.max_tokens = limit or llm.max_tokens
         self.usage: Usage | None = None
         self.finish_reason: FinishReason = "stop"
@@ -101,7 +108,7 @@ class Calls:
                 f"answer. Shorten it, or choose a model with a larger window."
             )
         tags = ReasoningTags()
-        with closing(self.llm.stream(messages, max_tokens=self.limit)) as stream:
+        with closing(self.llm.stream(messages, **self.options)) as stream:
             while True:
                 try:
                     piece = next(stream)

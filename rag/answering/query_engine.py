@@ -29,6 +29,8 @@ class Options(Templates, total=False):
     """What a synthesizer can be given besides."""
 
     max_tokens: int | None
+    temperature: float | None
+    stop: Sequence[str]
 
 
 def get_response_synthesizer(
@@ -36,15 +38,23 @@ def get_response_synthesizer(
     response_mode: ResponseMode = "compact",
     llm: LLM | None = None,
     max_tokens: int | None = None,
+    temperature: float | None = None,
+    stop: Sequence[str] = (),
     **templates: Unpack[Templates],
 ) -> ResponseSynthesizer:
     """A synthesizer that answers by `llm` (None: `Settings.llm`) in `response_mode`.
 
-    `max_tokens` limits the text of each model call (None: as the model has it). Raises
+    The other arguments are those of `ResponseSynthesizer` and `Prompts`. Raises
     ConfigurationError for a mode that does not exist, or a template that lacks a place.
     """
     return ResponseSynthesizer(
-        llm or Settings.llm, response_mode, streaming, Prompts(**templates), max_tokens
+        llm or Settings.llm,
+        response_mode,
+        streaming,
+        Prompts(**templates),
+        max_tokens,
+        temperature,
+        stop,
     )
 
 

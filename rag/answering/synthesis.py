@@ -36,7 +36,8 @@ class ResponseSynthesizer:
     - `generation`: the question alone. `no_text`: no answer, the passages alone.
       `context_only`: their text as the answer. The last two call no model.
 
-    `max_tokens` limits each call's text (None: as the model has it).
+    `max_tokens` limits each call's text, `temperature` is how freely it is written (0: always the
+    likeliest word), and it ends before any text of `stop`; as the model has it where not given.
     Raises ConfigurationError when there is no such mode.
     """
 
@@ -45,6 +46,8 @@ class ResponseSynthesizer:
     streaming: bool = False
     prompts: Prompts = Prompts()
     max_tokens: int | None = None
+    temperature: float | None = None
+    stop: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.response_mode not in get_args(ResponseMode):
@@ -99,7 +102,9 @@ class _Work:
     ):
         self.llm = synthesizer.llm
         self.prompts = synthesizer.prompts
-        self.calls = Calls(self.llm, synthesizer.max_tokens)
+        self.calls = Calls(
+            self.llm, synthesizer.max_tokens, synthesizer.temperature, synthesizer.stop
+        )
         self.query, self.standalone = query, standalone
         self.nodes, self.history = nodes, history
         self.passages = Passages(map(passage, nodes))

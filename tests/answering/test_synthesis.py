@@ -23,6 +23,7 @@ from rag.answering.prompts import Prompts
 from rag.answering.synthesis import SEPARATOR, ResponseSynthesizer
 from rag.config import ResponseMode
 from rag.errors import ConfigurationError, ContextWindowError, ProviderError
+from rag.llms.scripted import ScriptedLLM
 from rag.types import ChatMessage, Completion, NodeWithScore, Reasoning, Usage
 from tests.answering.conftest import Says, dialogue, hit, hits, of, statuses, text_of
 
@@ -592,3 +593,12 @@ def test_braces_in_passages_and_answers_are_text(mode: ResponseMode) -> None:
     llm = Says(["{context_str} {0}"])
     events = run(llm, mode, hits("{query_str} {}", "{x}"))
     assert mode == "no_text" or re.search(r"\{", text_of(events))
+
+
+def test_the_options_of_a_call_reach_the_model_in_every_call() -> None:
+    llm = ScriptedLLM("One. Two. Three.")
+    options: dict[str, Any] = {"max_tokens": 9, "temperature": 0.5, "stop": ["Two"]}
+    synthesizer = ResponseSynthesizer(llm, "refine", streaming=True, **options)
+    events = list(synthesizer.events("why?", hits("a", "b")))
+    assert text_of(events) == "One. "
+    assert llm.options == [options, options]
