@@ -56,20 +56,21 @@ class ChatEngine:
         return await AsyncStreamingResponse.begin(self.events(message, streaming=True))
 
     def reset(self) -> None:
-        """Begin the conversation anew."""
+        """Begin the conversation anew; an answer that is still being written is stopped."""
+        self._stop()
         self.chat_history.clear()
 
     def events(self, message: str, *, streaming: bool = True) -> Events:
         """The answer to `message` as it is made, for an interface that shows all of it."""
-        events = self._turn(message, streaming, self._running() if self._running else None)
-        self._running = weakref.ref(events)
+        own: list[weakref.ref[Events]] = []
+        events = self._turn(message, streaming, own)
+        own.append(weakref.ref(events))
         return events
 
-    def _turn(self, message: str, streaming: bool, previous: Events | None) -> Events:
-        """The events of one turn; at its end the history has it."""
-        if previous:
-            _end(previous)
-            del previous
+    def _turn(self, message: str, streaming: bool, own: Sequence[weakref.ref[Events]]) -> Events:
+        """The events of one turn, which `own` refers to; at its end the history has it."""
+        self._stop()
+        (self._running,) = own
         text, begun = "", False
         finish_reason: FinishReason = "stopped"
         events = answer(
@@ -96,12 +97,14 @@ class ChatEngine:
                 self.chat_history.append(ChatMessage("user", message))
                 self.chat_history.append(ChatMessage("assistant", text, finish_reason))
 
-
-def _end(previous: Events) -> None:
-    try:
-        previous.close()
-    except ValueError as error:  # it is being read at this moment
-        raise RivuletError(
-            "This conversation's last answer is still being read by another thread. Close it "
-            "first, or use a chat engine for each conversation."
-        ) from error
+    def _stop(self) -> None:
+        """End the turn that runs."""
+        running = self._running() if self._running else None
+        try:
+            if running:
+                running.close()
+        except ValueError as error:  # it is being read at this moment
+            raise RivuletError(
+                "This conversation's last answer is still being read by another thread. Close it "
+                "first, or use a chat engine for each conversation."
+            ) from error
