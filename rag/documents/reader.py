@@ -43,6 +43,10 @@ class SimpleDirectoryReader:
         self._read_timeout = read_timeout
         self.input_files = [Path(path).expanduser() for path in (*named, *(input_files or ()))]
         for file in self.input_files:
+            if file.is_dir():
+                raise ConfigurationError(
+                    f"{file} is a folder, in a list of files. Read a folder by itself."
+                )
             if not file.is_file():
                 raise ConfigurationError(f"There is no file or folder {file}. Check the path.")
         if self._folder:
