@@ -19,7 +19,7 @@ from chromadb.config import Settings
 
 from rag.errors import EmbeddingMismatchError, StoreError
 from rag.index.embedding import Vector
-from rag.index.memory import zeroed_memory
+from rag.index.memory import overwrite_unused, zeroed_memory
 from rag.types import Document, Node, NodeWithScore
 
 BATCH = 2_000
@@ -60,6 +60,7 @@ class ChromaStore:
 
     @zeroed_memory()
     def __init__(self, path: Path | None, embed_model: str):
+        self._path = path
         settings = Settings(anonymized_telemetry=False)
         # Clients in memory share one store: the name keeps indexes apart there.
         suffix = f"-{uuid.uuid4().hex}" if path is None else ""
@@ -97,6 +98,7 @@ class ChromaStore:
                 f"Python) and add the documents again."
             )
         self._remove_orphans()
+        self._overwrite_unused()
 
     @zeroed_memory()
     def add(self, document: Document, nodes: Sequence[Node], vectors: Sequence[Vector]) -> None:
@@ -128,6 +130,8 @@ class ChromaStore:
         except Exception:
             self._remove_passages(document.id_)  # or they would be found
             raise
+        finally:
+            self._overwrite_unused()
 
     @zeroed_memory()
     def delete(self, document_id: str) -> None:
@@ -174,6 +178,10 @@ class ChromaStore:
             StoredDocument(id_, **fields)  # type: ignore[arg-type]
             for id_, fields in zip(found["ids"], found["metadatas"] or (), strict=True)
         ]
+
+    def _overwrite_unused(self) -> None:
+        if self._path:
+            overwrite_unused(self._path)
 
     def _remove_passages(self, document_id: str) -> None:
         self._passages.delete(where={"document_id": document_id})

@@ -1,5 +1,6 @@
 """Nothing that stood in memory goes to the disk with Chroma's vectors."""
 
+import struct
 import sys
 import threading
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from rag.index.embedding import HashEmbedding
 from rag.index.ingestion import ingest
-from rag.index.memory import zeroed_memory
+from rag.index.memory import overwrite_unused, zeroed_memory
 from rag.index.store import ChromaStore
 from rag.types import Document
 
@@ -75,3 +76,36 @@ def test_it_ends_with_the_last_of_those_inside() -> None:
     leave.set()
     thread.join(20)
     assert not cleared()
+
+
+def header(vectors: int) -> bytes:
+    return struct.pack("<iQQQ", 1, 0, 100, vectors) + bytes(72)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "size", "cleared"),
+    [(0, 400, True), (0, 1032, True), (1, 400, False), (30, 400, False), (0, 4000, False)],
+)
+def test_only_what_holds_no_vector_yet_is_overwritten(
+    tmp_path: Path, vectors: int, size: int, cleared: bool
+) -> None:
+    segment = tmp_path / "segment"
+    segment.mkdir()
+    (segment / "header.bin").write_bytes(header(vectors))
+    (segment / "length.bin").write_bytes(b"x" * size)
+    overwrite_unused(tmp_path)
+    assert (segment / "length.bin").read_bytes() == (bytes(size) if cleared else b"x" * size)
+
+
+@pytest.mark.parametrize("begin", [None, b"", header(0)[:20]])
+def test_files_that_a_crash_left_halfway_are_left_alone(
+    tmp_path: Path, begin: bytes | None
+) -> None:
+    (tmp_path / "segment").mkdir()
+    lengths = tmp_path / "segment" / "length.bin"
+    lengths.write_bytes(b"x" * 400)
+    if begin is not None:
+        lengths.with_name("header.bin").write_bytes(begin)
+    overwrite_unused(tmp_path)
+    assert lengths.read_bytes() == b"x" * 400
+    overwrite_unused(tmp_path / "nowhere")
