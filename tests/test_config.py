@@ -2,10 +2,11 @@
 
 import dataclasses
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from rag.config import DEFAULT_EMBED_MODEL, DEFAULT_MODEL, Config, parse_auth
+from rag.config import DEFAULT_EMBED_MODEL, DEFAULT_MODEL, Config, ResponseMode, parse_auth
 from rag.errors import ConfigurationError
 
 
@@ -26,6 +27,7 @@ def test_every_variable_reaches_its_attribute() -> None:
             "RAG_DATA_DIR": "/data",
             "RAG_TOP_K": "5",
             "RAG_MAX_NEW_TOKENS": "99",
+            "RAG_RESPONSE_MODE": "tree_summarize",
             "RAG_MAX_FILE_MB": "7",
             "RAG_READ_TIMEOUT": "11",
             "RAG_AUTH": "ann:one, ben:two:three",
@@ -40,6 +42,7 @@ def test_every_variable_reaches_its_attribute() -> None:
         data_dir=Path("/data"),
         top_k=5,
         max_new_tokens=99,
+        response_mode="tree_summarize",
         max_file_mb=7,
         read_timeout=11,
         auth=(("ann", "one"), ("ben", "two:three")),
@@ -86,6 +89,22 @@ def test_a_key_or_an_address_offers_openai(variable: str) -> None:
 def test_a_value_that_cannot_be_used_names_its_variable(variable: str, value: str) -> None:
     with pytest.raises(ConfigurationError, match=f"^{variable} cannot be used: it has to be "):
         Config.from_env({variable: value})
+
+
+@pytest.mark.parametrize("mode", get_args(ResponseMode))
+def test_every_response_mode_can_be_set(mode: str) -> None:
+    assert Config.from_env({"RAG_RESPONSE_MODE": f" {mode} "}).response_mode == mode
+
+
+@pytest.mark.parametrize("value", ["Compact", "tree", "compact,refine"])
+def test_a_response_mode_that_does_not_exist_names_those_that_do(value: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^RAG_RESPONSE_MODE cannot be used: ") as caught:
+        Config.from_env({"RAG_RESPONSE_MODE": value})
+    assert all(mode in str(caught.value) for mode in get_args(ResponseMode))
+
+
+def test_weights_are_kept_below_the_data_folder() -> None:
+    assert Config.from_env({"RAG_DATA_DIR": "/data"}).models_dir == Path("/data/models")
 
 
 @pytest.mark.parametrize("value", ["hunter2", "ann:", ":hunter2", "ann:hunter2,ben", "ann:x,"])

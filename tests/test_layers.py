@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (
     *("errors", "config", "types", "weights", "preparation"),
-    *("documents", "index", "llms", "answering", "ui"),
+    *("documents", "index", "llms", "answering", "ui", "__main__"),
 )
 """Each may import only from those before it, and from itself."""
 TORCH = {
@@ -57,6 +57,15 @@ def test_a_layer_imports_only_from_those_before_it(file: str) -> None:
     assert [name for name in ours if name[1] not in allowed] == []
 
 
+def test_the_terminal_does_not_know_the_page() -> None:
+    assert [name for name, _ in imports("rag/__main__.py") if name.startswith("rag.ui")] == []
+
+
+def test_nothing_imports_the_terminal() -> None:
+    users = {file for file in FILES for name, _ in imports(file) if name.startswith("rag.__main__")}
+    assert users == set()
+
+
 def test_only_the_interface_knows_gradio() -> None:
     users = users_of("gradio", "gradio_client")
     assert users
@@ -82,8 +91,20 @@ def test_nothing_imports_the_app() -> None:
     assert users_of("app") == set()
 
 
-def test_the_package_itself_loads_nothing() -> None:
-    assert [name for name, at_module_level in imports("rag/__init__.py") if at_module_level] == []
+def test_the_package_itself_loads_nothing_but_the_standard_library() -> None:
+    """What it names for type checkers is never run."""
+    body = ast.parse((ROOT / "rag" / "__init__.py").read_text("utf-8")).body
+    loaded = []
+    for node in body:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        for child in ast.walk(node):
+            if isinstance(child, ast.Import):
+                loaded += [alias.name for alias in child.names]
+            elif isinstance(child, ast.ImportFrom):
+                loaded.append("." * child.level + (child.module or ""))
+    assert loaded
+    assert {name.split(".")[0] for name in loaded} <= sys.stdlib_module_names
 
 
 def test_the_page_is_there_before_torch_is() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rag.types import Document, Node
+from rag.types import Document, Node, NodeWithScore, counted
 
 
 def test_a_document_is_known_by_its_text() -> None:
@@ -48,3 +48,30 @@ def test_a_label_says_where_a_passage_stands(
 def test_a_passage_is_embedded_below_its_headings() -> None:
     assert Node("text", "d", 0, 0, headings=("A", "B")).embedded_text == "A\nB\ntext"
     assert Node("text", "d", 0, 0).embedded_text == "text"
+
+
+def test_a_node_carries_the_metadata_of_its_document() -> None:
+    node = Node("text", "d", 0, 0, metadata={"author": "x", "tags": ["a"]})
+    assert NodeWithScore(node, 0.5).metadata == {"author": "x", "tags": ["a"]}
+    assert NodeWithScore(node, 0.5).text == "text"
+    assert Node("text", "d", 0, 0).metadata == {}
+
+
+def test_a_node_can_be_counted_in_a_set_whatever_its_metadata() -> None:
+    one = Node("text", "d", 0, 0, metadata={"tags": ["a"]})
+    assert hash(one) == hash(Node("text", "d", 0, 0))
+    assert len({one, Node("text", "d", 0, 0, metadata={"tags": ["a"]})}) == 1
+    assert one != Node("text", "d", 0, 0)
+
+
+def test_the_hash_of_a_text_is_its_own_whatever_the_identity() -> None:
+    assert Document("a", id_="given").text_hash == Document("a").id_
+    assert Document("a", id_="given").text_hash != Document("b", id_="given").text_hash
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [(0, "0 passages"), (1, "1 passage"), (2, "2 passages"), (1234, "1,234 passages")],
+)
+def test_numbers_are_told_with_their_noun(number: int, shown: str) -> None:
+    assert counted(number, "passage") == shown

@@ -35,6 +35,8 @@ def check(document: Document, nodes: list[Node]) -> None:
         assert node.text.strip()
         assert (node.document_id, node.file_name) == (document.id_, document.name)
         assert node.page == document.page_at(node.start)
+        label = {"page_label": str(node.page)} if node.page else {}
+        assert node.metadata == {**document.metadata, **label}
     for node, following in pairwise(nodes):
         assert node.end <= following.start
 
@@ -192,3 +194,16 @@ def test_a_heading_with_nothing_below_it_can_still_be_found(text: str) -> None:
     nodes = split(document, words)
     check(document, nodes)
     assert "# " + text.split("# ")[-1].strip() in nodes[-1].text
+
+
+def test_passages_carry_the_metadata_of_their_document() -> None:
+    document = Document("one\n\ntwo", {"file_name": "x.pdf", "author": "y"}, page_starts=(0, 5))
+    one, two = split(document, words)
+    assert one.metadata == {"file_name": "x.pdf", "author": "y", "page_label": "1"}
+    assert two.metadata == {"file_name": "x.pdf", "author": "y", "page_label": "2"}
+    assert document.metadata == {"file_name": "x.pdf", "author": "y"}
+
+
+def test_passages_without_pages_have_no_label_of_one() -> None:
+    (node,) = split(Document("text", {"tags": ["a"]}), words)
+    assert node.metadata == {"tags": ["a"]}

@@ -145,3 +145,45 @@ def test_a_failure_while_embedding_is_raised_and_leaves_nothing(store: ChromaSto
         list(ingest(Document(LONG), store, FailingEmbedding()))
     assert store.documents() == []
     assert store.query([1.0] * HashEmbedding.dimensions, 1) == []
+
+
+def test_a_document_with_the_same_identity_and_another_text_is_replaced(store: ChromaStore) -> None:
+    def take(text: str) -> list[Progress | Ingested]:
+        return list(ingest(Document(text, {"file_name": "n.md"}, "note"), store, HashEmbedding()))
+
+    take(LONG)
+    events = take("Only this is left.")
+    assert [event.step for event in events if isinstance(event, Progress)] == [
+        *("splitting", "embedding", "storing"),
+    ]
+    assert events[-1] == Ingested("n.md", "note", 0, 1)
+    (record,) = store.documents()
+    assert (record.id_, record.passages) == ("note", 1)
+    (hit,) = store.query([1.0] * HashEmbedding.dimensions, 99)
+    assert hit.node.text == "Only this is left."
+    assert take("Only this is left.") == [Ingested("n.md", "note", 0, 1, "n.md")]
+
+
+def test_a_replacement_that_fails_leaves_the_document_before_it(store: ChromaStore) -> None:
+    list(ingest(Document("The first text.", id_="note"), store, HashEmbedding()))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        list(ingest(Document(LONG, id_="note"), store, FailingEmbedding()))
+    (hit,) = store.query([1.0] * HashEmbedding.dimensions, 99)
+    assert hit.node.text == "The first text."
+    assert [record.id_ for record in store.documents()] == ["note"]
+
+
+def test_the_same_text_under_two_identities_is_two_documents(store: ChromaStore) -> None:
+    for id_ in ("one", "two"):
+        list(ingest(Document("The same text.", id_=id_), store, HashEmbedding()))
+    assert {record.id_ for record in store.documents()} == {"one", "two"}
+    store.delete("one")
+    (hit,) = store.query([1.0] * HashEmbedding.dimensions, 99)
+    assert hit.node.document_id == "two"
+
+
+def test_a_document_without_passages_is_in_all_the_same(store: ChromaStore) -> None:
+    *_, last = ingest(Document(" \n", {"file_name": "blank.md"}), store, HashEmbedding())
+    assert isinstance(last, Ingested)
+    assert last.passages == 0
+    assert [record.name for record in store.documents()] == ["blank.md"]

@@ -69,3 +69,18 @@ def test_a_question_without_words_is_no_error(
 ) -> None:
     fill(store, cat="cats sleep")
     assert len(VectorIndexRetriever([store], hash_embedding).retrieve("?!")) == 1
+
+
+@pytest.mark.parametrize("top_k", [0, -1])
+def test_a_number_of_passages_below_one_is_refused(
+    store: ChromaStore, hash_embedding: HashEmbedding, top_k: int
+) -> None:
+    with pytest.raises(ValueError, match=f"similarity_top_k is {top_k}; it has to be 1 or more"):
+        VectorIndexRetriever([store], hash_embedding, top_k)
+
+
+def test_two_are_found_where_no_number_is_given(
+    store: ChromaStore, hash_embedding: HashEmbedding
+) -> None:
+    fill(store, a="the rhine", b="the elbe", c="the oder")
+    assert len(VectorIndexRetriever([store], hash_embedding).retrieve("the")) == 2

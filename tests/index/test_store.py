@@ -1,9 +1,12 @@
 """An index in real Chroma: what it keeps, gives back, refuses, and mends."""
 
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
+import chromadb
 import pytest
+from chromadb.config import Settings
 
 from rag.errors import EmbeddingMismatchError, StoreError
 from rag.index import store as store_module
@@ -46,6 +49,32 @@ def test_passages_come_back_as_they_were(store: ChromaStore) -> None:
     assert (record.id_, record.name, record.pages, record.passages, record.characters) == (
         *(document.id_, "a.pdf", 2, 2, 4),
     )
+
+
+def test_the_metadata_of_a_document_comes_back_with_its_passages(store: ChromaStore) -> None:
+    metadata = {"author": "Ü", "year": 2024, "tags": ["a", "b"], "none": None, "deep": {"x": 1.5}}
+    store.add(Document("x"), [Node("x", "d", 0, 0, metadata=metadata)], [EAST])
+    (hit,) = store.query(EAST, 1)
+    assert hit.metadata == metadata
+
+
+def test_metadata_that_json_does_not_know_comes_back_as_text(store: ChromaStore) -> None:
+    metadata = {"path": Path("a/b"), "day": date(2024, 5, 6)}
+    store.add(Document("x"), [Node("x", "d", 0, 0, metadata=metadata)], [EAST])
+    (hit,) = store.query(EAST, 1)
+    assert hit.metadata == {"path": str(Path("a/b")), "day": "2024-05-06"}
+
+
+def test_one_document_can_be_asked_for(store: ChromaStore) -> None:
+    one = put(store, "one", EAST)
+    put(store, "two", NORTH)
+    record = store.document(one.id_)
+    assert record
+    assert (record.id_, record.name, record.text_hash) == (one.id_, "a.md", one.text_hash)
+    assert record in store.documents()
+    assert store.document("never there") is None
+    store.delete(one.id_)
+    assert store.document(one.id_) is None
 
 
 def test_the_nearest_come_first_scored_by_cosine(store: ChromaStore) -> None:
@@ -231,6 +260,55 @@ def test_closing_one_store_in_memory_leaves_the_other_usable() -> None:
     put(two, "y", NORTH)
     assert len(two.documents()) == 2
     two.close()
+
+
+def collections() -> int:
+    """How many there are in the memory of this process."""
+    return chromadb.EphemeralClient(Settings(anonymized_telemetry=False)).count_collections()
+
+
+@pytest.mark.parametrize("how", ["closed", "dropped"])
+def test_a_store_in_memory_gives_back_its_collections(how: str) -> None:
+    before = collections()
+    store = ChromaStore(None, "tiny")
+    put(store, "x", EAST)
+    assert collections() == before + 2
+    if how == "closed":
+        store.close()
+        store.close()
+    else:
+        del store  # without waiting for the garbage collector
+    assert collections() == before
+
+
+def test_a_dropped_store_on_disk_keeps_what_is_in_it(folder: Path) -> None:
+    store = ChromaStore(folder, "tiny")
+    put(store, "x", EAST)
+    del store
+    again = ChromaStore(folder, "tiny")
+    assert len(again.query(EAST, 3)) == 1
+    again.close()
+
+
+def test_an_index_of_an_earlier_version_can_be_read(folder: Path) -> None:
+    """Its passages have no metadata, its records no hash of the text."""
+    store = ChromaStore(folder, "tiny")
+    document = put(store, "x", EAST)
+    (place,) = store._passages.get()["metadatas"] or ()
+    old = {key: value for key, value in place.items() if key != "metadata"}
+    store._passages.delete(ids=[f"{document.id_}:0"])
+    store._passages.add(ids=[f"{document.id_}:0"], embeddings=[EAST], documents=["x 0"],
+                        metadatas=[old])  # fmt: skip
+    (record,) = store._documents.get()["metadatas"] or ()
+    old = {key: value for key, value in record.items() if key != "text_hash"}
+    store._documents.delete(ids=[document.id_])
+    store._documents.add(ids=[document.id_], embeddings=[[0.0]], metadatas=[old])
+    store.close()
+    again = ChromaStore(folder, "tiny")
+    (hit,) = again.query(EAST, 3)
+    assert (hit.text, hit.metadata) == ("x 0", {})
+    assert [one.text_hash for one in again.documents()] == [""]
+    again.close()
 
 
 def test_nothing_of_a_closed_store_in_memory_comes_back() -> None:
