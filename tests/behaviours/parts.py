@@ -355,3 +355,19 @@ def sends(*events: bytes | threading.Event, then: str = "end") -> Callable[[Any]
 def says(*pieces: str) -> Callable[[Any], None]:
     """A whole answer, sent as it should be."""
     return sends(*map(event, pieces), event(None, "stop"), DONE)
+
+
+def until_gone(*events: bytes) -> Callable[[Any], None]:
+    """Send `events`, then nothing more; the server's `gone` is set when the client has left,
+    also if it leaves in the middle of them."""
+
+    def behave(request: Any) -> None:
+        try:
+            if events:
+                sends(*events, then="stall")(request)
+            else:
+                request.stall()
+        except ConnectionError:
+            request.server.gone.set()
+
+    return behave

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import gradio as gr
 import pytest
 
 from rag import (

@@ -12,7 +12,7 @@ from rag import ChatMessage, Response, StreamingResponse, VectorStoreIndex
 from rag.config import ResponseMode
 from rag.errors import ContextWindowError
 from rag.llms.huggingface import HuggingFaceLLM
-from rag.types import Completion, Node, NodeWithScore
+from rag.types import Node, NodeWithScore
 from tests.behaviours.parts import (
     FORMS,
     KINDS,
@@ -20,9 +20,7 @@ from tests.behaviours.parts import (
     PLAIN,
     QUESTION,
     Model,
-    Recording,
     answered,
-    astarted,
     context_in,
     count_words,
     engine_of,
@@ -72,9 +70,9 @@ def test_15_texts_that_fit_are_one_call_joined_by_a_blank_line(
 
 
 def test_15_compact_is_the_default(four: VectorStoreIndex) -> None:
-    for given in ({}, {"response_mode": "compact"}):
+    for options in ({}, {"response_mode": "compact"}):
         llm = Model("one", "two", context_window=fitting(2))
-        answered(engine_of(four, llm, **PLAIN, **given))
+        answered(engine_of(four, llm, **PLAIN, **options))
         assert [call.prompt.split()[0] for call in llm.calls] == ["FIRST", "BETTER"]
 
 
@@ -451,7 +449,7 @@ def test_19_the_text_that_was_left_out_is_recorded(four: VectorStoreIndex, form:
     given = sum(map(len, "".join(context_in(llm.calls[0]).split())))
     whole = sum(len("".join(text.split())) for text in ranked(4))
     missing = got.response.left_out.characters
-    assert 0 < missing
+    assert missing > 0
     # Spaces at the cut and blank lines between passages may count or not.
     assert whole - given <= missing <= sum(map(len, ranked(4))) - given
 

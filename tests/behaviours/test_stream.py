@@ -6,11 +6,10 @@ import io
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, get_args
 
-import gradio as gr
 import pytest
 
 from rag import (
@@ -59,6 +58,7 @@ from tests.behaviours.parts import (
     sends,
     soon,
     started,
+    until_gone,
     wait_for,
     within,
 )
@@ -890,6 +890,27 @@ def test_10_closing_while_another_task_waits_for_a_piece(
     asyncio.run(run())
 
 
+def test_10_closing_from_another_thread_while_one_waits_for_a_piece(
+    index: VectorStoreIndex,
+) -> None:
+    never = threading.Event()
+    llm = Model(["word ", never])
+    response = started(engine_of(index, llm))
+    seen: list[str] = []
+    reading = threading.Thread(target=lambda: seen.extend(response.response_gen), daemon=True)
+    reading.start()
+    try:
+        assert wait_for(lambda: llm.calls[-1].given)
+        time.sleep(0.1)  # until the next piece is waited for
+        response.close()
+        assert wait_for(lambda: llm.calls[-1].closed, 10), "the model goes on"
+        reading.join(GUARD)
+        assert not llm.calls[-1].ended
+        assert (seen, response.finish_reason) == (["word "], "stopped")
+    finally:
+        never.set()
+
+
 @KINDS
 def test_10_a_response_that_is_dropped_ends_its_model(index: VectorStoreIndex, kind: str) -> None:
     llm = Model(["word "] * 50)
@@ -908,11 +929,8 @@ def test_10_stopping_closes_the_connection_to_a_server(
     index: VectorStoreIndex, server: Any, kind: str, form: str, pieces: int | None
 ) -> None:
     """Before it has answered at all (None), before the first text, after some."""
-    server.behaviours.append(
-        (lambda request: request.stall())
-        if pieces is None
-        else sends(*[event("x ")] * pieces, then="stall")
-    )
+    begun = [] if pieces is None else [event("")]
+    server.behaviours.append(until_gone(*begun, *[event("x ")] * (pieces or 0)))
     engine = engine_of(index, OpenAI("m", server.url, "key", max_retries=0), kind)
 
     def sync() -> None:
