@@ -9,6 +9,7 @@ from rag.answering.budget import left_beside
 from rag.answering.calls import Calls, both
 from rag.answering.events import Begun, Event, Timings
 from rag.errors import ContextWindowError, ProviderError
+from rag.llms.scripted import ScriptedLLM
 from rag.types import ChatMessage, Completion, Reasoning, Usage
 from tests.answering.conftest import Piece, Says, of, text_of
 
@@ -94,6 +95,17 @@ def test_13_reasoning_alone_gives_a_text_that_tells_why(
     assert calls.finish_reason == ends
 
 
+@pytest.mark.parametrize("pieces", [(), (" \n",)])
+def test_13_a_blank_answer_at_the_limit_is_not_taken_for_reasoning(pieces: tuple[str, ...]) -> None:
+    calls = Calls(Says([*pieces, Completion("length")]), None)
+    assert text_of(calls.write(ASKED)) == prompts.NO_TEXT
+
+
+def test_13_another_text_can_stand_where_the_model_writes_none() -> None:
+    assert text_of(Calls(Says([" "]), None).write(ASKED, "Before.")) == "Before."
+    assert text_of(Calls(Says(["a"]), None).write(ASKED, "Before.")) == "a"
+
+
 @pytest.mark.parametrize(
     "ends", [Completion("length", Usage(10, 5)), Completion("truncated"), Completion("stop")]
 )
@@ -140,6 +152,12 @@ def test_the_time_to_the_first_token_is_told_before_it() -> None:
     last = of(Timings, events)[-1]
     assert last.first_token == first.first_token
     assert last.tokens_per_second > 0
+
+
+def test_the_first_token_of_several_calls_is_that_of_the_first() -> None:
+    calls = Calls(ScriptedLLM("one two", first_token=0.05), None)
+    first, second = (of(Timings, calls.write(ASKED)) for _ in range(2))
+    assert {told.first_token for told in (*first, *second)} == {first[0].first_token}
 
 
 def test_one_token_has_no_speed() -> None:

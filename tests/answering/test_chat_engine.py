@@ -371,7 +371,9 @@ class Slow(Says):
         try:
             yield ""
             yield "The"
+            until = time.monotonic() + GUARD
             while not self.go.wait(0.2):  # nearly all of the time somebody is reading
+                assert time.monotonic() < until, "nobody closed it"
                 yield ""
             yield " end."
             return Completion("stop")

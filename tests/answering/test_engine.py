@@ -297,10 +297,10 @@ def test_the_usage_of_condensing_is_counted() -> None:
     assert last == Finished("stop", Usage(3, 30))
 
 
-def test_the_limit_holds_for_condensing_too() -> None:
+def test_the_limit_of_an_answer_is_not_that_of_condensing() -> None:
     llm = Says()
     list(ask(Finds("one"), llm, BEFORE, max_tokens=7))
-    assert llm.limits == [7, 7]
+    assert llm.limits == [None, 7]
 
 
 def test_the_templates_of_condensing_are_used() -> None:
