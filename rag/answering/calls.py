@@ -19,7 +19,7 @@ class Calls:
 
     Reasoning is taken apart from the text. No call is made whose prompt does not fit the
     model's window: ContextWindowError. `usage` is that of all calls, None while none told it;
-    `finish_reason` is how the text that was written ended.
+    `finish_reason` is how the text that was written ended, `ended` how the last call did.
     """
 
     def __init__(
@@ -31,9 +31,10 @@ class Calls:
     ):
         self.llm = llm
         self.options: Any = {"max_tokens": limit, "temperature": temperature, "stop": stop}
-        self.max_tokens = limit or llm.max_tokens
+        self.max_tokens = llm.max_tokens if limit is None else limit
         self.usage: Usage | None = None
         self.finish_reason: FinishReason = "stop"
+        self.ended: FinishReason = "stop"
         self._asked = time.monotonic()
         self._begun = False
         self._first_token: float | None = None
@@ -48,10 +49,13 @@ class Calls:
                     piece = next(calls)
                 except StopIteration as end:
                     self._ended(end.value, last=False)
-                    return text
+                    break
                 if isinstance(piece, str):
                     text += piece
                 yield ""  # the reader can stop here
+        if self.usage:
+            yield self.usage
+        return text
 
     def write(
         self, messages: Sequence[ChatMessage], otherwise: str = ""
@@ -114,8 +118,8 @@ class Calls:
                     piece = next(stream)
                 except StopIteration as end:
                     yield from tags.flush()
-                    completion: Completion = end.value
-                    return completion
+                    # A model of somebody's own may just yield its text.
+                    return end.value or Completion("stop")
                 except Exception:
                     yield from tags.flush()  # what came before an error is not lost
                     raise
@@ -126,6 +130,7 @@ class Calls:
 
     def _ended(self, completion: Completion, *, last: bool) -> None:
         self.usage = both(self.usage, completion.usage)
+        self.ended = completion.finish_reason
         # That a step in between came to its length limit is nothing to the reader.
         if completion.finish_reason != "stop" and (last or completion.finish_reason == "truncated"):
             self.finish_reason = completion.finish_reason

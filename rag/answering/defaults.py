@@ -18,6 +18,8 @@ class _Settings:
     the local ones where that says nothing; loaded when they are first asked for.
     """
 
+    __slots__ = ("_embed_model", "_llm", "_lock")  # a name that means nothing is an error
+
     def __init__(self) -> None:
         self._llm: LLM | None = None
         self._embed_model: Embedding | None = None
@@ -27,13 +29,13 @@ class _Settings:
     def llm(self) -> LLM:
         with self._lock:
             if self._llm is None:
-                config = Config.from_env()
-                self._llm = load(config.model, config, _log)
+                self._llm = named(Config.from_env().model)
             return self._llm
 
     @llm.setter
     def llm(self, llm: LLM | None) -> None:
-        self._llm = llm
+        with self._lock:  # a default that is just being loaded must not take its place
+            self._llm = llm
 
     @property
     def embed_model(self) -> Embedding:
@@ -46,7 +48,13 @@ class _Settings:
 
     @embed_model.setter
     def embed_model(self, embed_model: Embedding | None) -> None:
-        self._embed_model = embed_model
+        with self._lock:
+            self._embed_model = embed_model
+
+
+def named(llm: LLM | str) -> LLM:
+    """`llm` itself, or the model of that name: a Hub id, a local folder or `openai:NAME`."""
+    return load(llm, Config.from_env(), _log) if isinstance(llm, str) else llm
 
 
 def _log(doing: str, done: float) -> None:

@@ -13,7 +13,7 @@ from rag.answering.calls import Calls, both
 from rag.answering.events import Event, Events, Finished, SearchedFor, Sources, Status, Timings
 from rag.answering.synthesis import ResponseSynthesizer
 from rag.index.retrieval import Retriever
-from rag.types import ChatMessage, NodeWithScore
+from rag.types import ChatMessage, NodeWithScore, Usage
 
 Postprocessor = Callable[[Sequence[NodeWithScore], str], Sequence[NodeWithScore]]
 """Takes the passages that were found, and the question; returns those to answer from."""
@@ -41,8 +41,8 @@ def answer(
             f"The model {llm.model_name} cannot stream. Set streaming=False, or choose another "
             f"model (RAG_MODEL)."
         )
-    history = _spoken(history)
-    calls = Calls(llm, synthesizer.max_tokens)
+    synthesizer, history = _told_before(synthesizer, history)
+    calls = Calls(llm, None)  # the limit of an answer is not that of a question
     found: Sequence[NodeWithScore] = ()
     nodes: Sequence[NodeWithScore] = ()
     standalone = question
@@ -53,7 +53,7 @@ def answer(
         yield Status("Searching your documents")
         nodes = found = retriever.retrieve(standalone)
         for postprocess in node_postprocessors:
-            nodes = postprocess(nodes, standalone)
+            nodes = postprocess(list(nodes), standalone)
     retrieval = time.monotonic() - asked
     yield Timings(retrieval)
     for event in synthesizer.events(
@@ -70,21 +70,41 @@ def answer(
                 yield Sources(given, tuple(hit for hit in found if hit.node.id_ not in known))
             case Timings(first_token=float(first)):
                 yield replace(event, retrieval=retrieval, first_token=retrieval + first)
+            case Usage():
+                yield both(calls.usage, event) or event
             case Finished(reason, usage):
                 yield Finished(reason, both(calls.usage, usage))
             case _:
                 yield event
 
 
-def _spoken(history: Sequence[ChatMessage]) -> list[ChatMessage]:
-    """`history` without the questions that had no answer: a chat template wants both in turn."""
+def _told_before(
+    synthesizer: ResponseSynthesizer, history: Sequence[ChatMessage]
+) -> tuple[ResponseSynthesizer, list[ChatMessage]]:
+    """The conversation as chat templates want it: questions and answers in turn, and what the
+    system says in one message, which is the synthesizer's.
+
+    A question is left out that had no answer, or one that was ours and not the model's.
+    """
     kept: list[ChatMessage] = []
     for message in history:
-        if message.content.strip():
+        if message.role == "user":
+            if kept and kept[-1].role == "user":
+                kept.pop()
             kept.append(message)
-        elif kept and kept[-1].role == "user":
-            kept.pop()
-    return kept
+        elif message.role == "assistant" and kept and kept[-1].role == "user":
+            if message.content.strip() and message.content not in prompts.OURS:
+                kept.append(message)
+            else:
+                kept.pop()
+    if kept and kept[-1].role == "user":
+        kept.pop()
+    told = [synthesizer.prompts.system_prompt]
+    told += [message.content for message in history if message.role == "system"]
+    system_prompt = "\n\n".join(filter(None, told))
+    return replace(
+        synthesizer, prompts=replace(synthesizer.prompts, system_prompt=system_prompt)
+    ), kept
 
 
 def _condense(
@@ -94,8 +114,8 @@ def _condense(
     if not history:
         return question
     if synthesizer.llm.is_small:
-        earlier = [message.content for message in history if message.role == "user"]
-        return follow_ups.standalone(question, earlier)
+        asked = [message.content for message in history if message.role == "user"]
+        return follow_ups.standalone(question, asked)
 
     def messages(earlier: Sequence[ChatMessage]) -> list[ChatMessage]:
         told = "\n".join(f"{message.role}: {message.content}" for message in earlier)
@@ -105,6 +125,12 @@ def _condense(
 
     yield Status("Reading the conversation")
     room = left_beside(synthesizer.llm, messages(()), calls.max_tokens)
-    text = yield from calls.collect(messages(newest(history, synthesizer.llm, room)))
-    line = text.strip().partition("\n")[0].strip("\"'“” ")
-    return line or question
+    earlier = newest(history, synthesizer.llm, room)
+    if not earlier:
+        return question
+    text = yield from calls.collect(messages(earlier))
+    lines = [line for each in text.splitlines() if (line := each.strip("\"'“” "))]
+    if not lines or calls.ended != "stop":
+        return question
+    # Some say first what they are about to do.
+    return next((line for line in lines if line.endswith(("?", "？"))), lines[0])

@@ -1,8 +1,8 @@
 """What an engine tells while it answers. The page, the terminal and Python read the same events.
 
 An answer is one `Sources`, one `Begun`, any number of texts (`str`), and one `Finished`, in this
-order. A `Status` can come at any time, `Reasoning` after `Begun`, and `Timings` whenever one more
-is known, so that an answer that is stopped has them too.
+order. A `Status` can come at any time, `Reasoning` after `Begun`; `Timings` and the `Usage` of the
+calls so far whenever more is known, so that an answer that is stopped has them too.
 """
 
 from collections.abc import Generator
@@ -72,7 +72,9 @@ ENDINGS: dict[FinishReason, str] = {
 }
 """The endings that a person is told of."""
 
-Event = Status | SearchedFor | Sources | LeftOut | Begun | Reasoning | Timings | str | Finished
+Event = (
+    Status | SearchedFor | Sources | LeftOut | Begun | Reasoning | Timings | Usage | str | Finished
+)
 Events = Generator[Event, None, None]
 """Closing it ends the model's work within about one token. Texts may be empty: they come
 while the model is silent, so that the reader can stop there too."""

@@ -50,6 +50,8 @@ ONLY_REASONING = (
     "length limit (RAG_MAX_NEW_TOKENS, max_tokens), or choose another model."
 )
 """The answer where the length limit came before the end of the reasoning."""
+OURS = {NOTHING_FOUND, NOTHING_LEFT, NO_TEXT, ONLY_REASONING}
+"""The answers that no model gave."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,10 @@ class Prompts:
             template = getattr(self, name)
             if isinstance(template, str):
                 _check(name, template, names)
+            elif not callable(template):
+                raise ConfigurationError(
+                    f"{name} is a {type(template).__name__}; it has to be text, or a function."
+                )
 
     def messages(self, name: str, values: Mapping[str, str]) -> list[ChatMessage]:
         """The messages that the template `name` makes of `values`."""

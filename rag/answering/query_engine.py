@@ -3,11 +3,17 @@
 from collections.abc import Sequence
 from typing import TypedDict, Unpack
 
-from rag.answering.defaults import Settings
+from rag.answering.defaults import Settings, named
 from rag.answering.engine import Postprocessor, answer
 from rag.answering.events import Events
 from rag.answering.prompts import Prompts, Template
-from rag.answering.response import AsyncStreamingResponse, Response, StreamingResponse
+from rag.answering.response import (
+    AsyncStreamingResponse,
+    Response,
+    StreamingResponse,
+    arespond,
+    respond,
+)
 from rag.answering.synthesis import ResponseSynthesizer
 from rag.config import ResponseMode
 from rag.index.retrieval import Retriever
@@ -36,19 +42,25 @@ class Options(Templates, total=False):
 def get_response_synthesizer(
     streaming: bool = False,
     response_mode: ResponseMode = "compact",
-    llm: LLM | None = None,
+    llm: LLM | str | None = None,
     max_tokens: int | None = None,
     temperature: float | None = None,
     stop: Sequence[str] = (),
     **templates: Unpack[Templates],
 ) -> ResponseSynthesizer:
-    """A synthesizer that answers by `llm` (None: `Settings.llm`) in `response_mode`.
+    """A synthesizer that answers by `llm` in `response_mode`.
 
-    The other arguments are those of `ResponseSynthesizer` and `Prompts`. Raises
-    ConfigurationError for a mode that does not exist, or a template that lacks a place.
+    `llm` may be a name as `RAG_MODEL` takes it; None is `Settings.llm`. The other arguments are
+    those of `ResponseSynthesizer` and `Prompts`. Raises ConfigurationError for a mode that does
+    not exist, or a template that lacks a place.
     """
+    if unknown := templates.keys() - Templates.__annotations__.keys():
+        known = [*Options.__annotations__, *Templates.__annotations__]
+        raise TypeError(
+            f"There is no option {', '.join(sorted(unknown))}. There are {', '.join(known)}."
+        )
     return ResponseSynthesizer(
-        llm or Settings.llm,
+        Settings.llm if llm is None else named(llm),
         response_mode,
         streaming,
         Prompts(**templates),
@@ -79,7 +91,7 @@ class RetrieverQueryEngine:
     def from_args(
         cls,
         retriever: Retriever,
-        llm: LLM | None = None,
+        llm: LLM | str | None = None,
         response_mode: ResponseMode = "compact",
         streaming: bool = False,
         node_postprocessors: Sequence[Postprocessor] = (),
@@ -96,15 +108,11 @@ class RetrieverQueryEngine:
         Raises ValueError for an empty question, NotImplementedError where the model cannot
         stream, ModelError and StoreError.
         """
-        events = self.events(query)
-        if self.response_synthesizer.streaming:
-            return StreamingResponse.begin(events)
-        return Response.of(events)
+        return respond(self.events(query), self.response_synthesizer.streaming)
 
     async def aquery(self, query: str) -> Response | AsyncStreamingResponse:
         """`query` without holding up the event loop. Cancelling it stops the model."""
-        response = await AsyncStreamingResponse.begin(self.events(query))
-        return response if self.response_synthesizer.streaming else await response.get_response()
+        return await arespond(self.events(query), self.response_synthesizer.streaming)
 
     def events(self, query: str) -> Events:
         """The answer to `query` as it is made, for an interface that shows all of it."""

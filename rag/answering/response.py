@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from inspect import GEN_CLOSED, getgeneratorstate
 from typing import Any, Self, TypeVar
 
 from rag.answering.events import (
@@ -37,7 +38,7 @@ class Response:
     finish_reason: FinishReason | None = None
     """None while the answer is being written."""
     usage: Usage | None = None
-    """Tokens of all model calls together; None where the model does not tell."""
+    """Tokens of all model calls that are finished; None where the model does not tell."""
     timings: Timings = Timings()
     searched_for: str = ""
     """The question that was searched for, where it is another than the one that was asked."""
@@ -81,6 +82,8 @@ class Response:
                 self.left_out = LeftOut(known.messages + messages, known.characters + characters)
             case Timings():
                 self.timings = event
+            case Usage():
+                self.usage = event
             case Finished(reason, usage):
                 self.finish_reason, self.usage = reason, usage
             case Begun():
@@ -125,6 +128,8 @@ class _Growing:
 
     @property
     def finish_reason(self) -> FinishReason | None:
+        if self._answer.finish_reason is None and getgeneratorstate(self._events) == GEN_CLOSED:
+            return "stopped"  # by a chat engine, for another message
         return self._answer.finish_reason
 
     @property
@@ -287,3 +292,14 @@ class AsyncStreamingResponse(_Growing):
         return await asyncio.get_running_loop().run_in_executor(
             self._executor, function, *arguments
         )
+
+
+def respond(events: Events, streaming: bool) -> Response | StreamingResponse:
+    """The answer that `events` tell: whole, or (where `streaming`) as it is written."""
+    return StreamingResponse.begin(events) if streaming else Response.of(events)
+
+
+async def arespond(events: Events, streaming: bool) -> Response | AsyncStreamingResponse:
+    """`respond` without holding up the event loop. Cancelling it stops the model."""
+    response = await AsyncStreamingResponse.begin(events)
+    return response if streaming else await response.get_response()

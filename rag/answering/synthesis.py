@@ -14,6 +14,13 @@ from rag.answering.budget import JOINT, Passages, left_beside, newest
 from rag.answering.calls import Calls
 from rag.answering.events import Begun, Event, Events, Finished, LeftOut, Sources, Status
 from rag.answering.prompts import NO_TEXT, NOTHING_FOUND, Prompts, passage
+from rag.answering.response import (
+    AsyncStreamingResponse,
+    Response,
+    StreamingResponse,
+    arespond,
+    respond,
+)
 from rag.config import ResponseMode
 from rag.errors import ConfigurationError, ContextWindowError
 from rag.llms.protocol import LLM
@@ -38,7 +45,7 @@ class ResponseSynthesizer:
 
     `max_tokens` limits each call's text, `temperature` is how freely it is written (0: always the
     likeliest word), and it ends before any text of `stop`; as the model has it where not given.
-    Raises ConfigurationError when there is no such mode.
+    Raises ConfigurationError when there is no such mode, or a number is too small.
     """
 
     llm: LLM
@@ -50,11 +57,27 @@ class ResponseSynthesizer:
     stop: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise ConfigurationError(f"max_tokens is {self.max_tokens}; it has to be 1 or more.")
+        if self.temperature is not None and self.temperature < 0:
+            raise ConfigurationError(f"temperature is {self.temperature}; it has to be 0 or more.")
         if self.response_mode not in get_args(ResponseMode):
             raise ConfigurationError(
                 f"There is no response mode {self.response_mode!r}. "
                 f"Possible are {', '.join(get_args(ResponseMode))}."
             )
+
+    def synthesize(
+        self, query: str, nodes: Sequence[NodeWithScore]
+    ) -> Response | StreamingResponse:
+        """The answer to `query` from `nodes`, the best first: a stream where that is set."""
+        return respond(self.events(query, nodes), self.streaming)
+
+    async def asynthesize(
+        self, query: str, nodes: Sequence[NodeWithScore]
+    ) -> Response | AsyncStreamingResponse:
+        """`synthesize` without holding up the event loop."""
+        return await arespond(self.events(query, nodes), self.streaming)
 
     @property
     def answers_without_passages(self) -> bool:
@@ -234,6 +257,8 @@ def _accumulate(work: _Work, *, pack: bool) -> Iterator[Event]:
         before, number = work.passages.number, number + 1
         heading = f"{SEPARATOR if number > 1 else ''}Response {number}: "
         yield from _below(heading, work.calls.write(render(context)))
+        if work.passages and work.calls.usage:
+            yield work.calls.usage
 
 
 def _below(heading: str, events: Iterator[Event]) -> Iterator[Event]:

@@ -81,7 +81,7 @@ class VectorStoreIndex:
         self,
         streaming: bool = False,
         similarity_top_k: int = 2,
-        llm: LLM | None = None,
+        llm: LLM | str | None = None,
         response_mode: ResponseMode = "compact",
         node_postprocessors: Sequence[Postprocessor] = (),
         **options: Unpack[Options],
@@ -98,7 +98,7 @@ class VectorStoreIndex:
 
     def as_chat_engine(
         self,
-        llm: LLM | None = None,
+        llm: LLM | str | None = None,
         similarity_top_k: int = 2,
         response_mode: ResponseMode = "compact",
         node_postprocessors: Sequence[Postprocessor] = (),

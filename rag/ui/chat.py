@@ -29,7 +29,7 @@ from rag.answering.synthesis import ResponseSynthesizer
 from rag.errors import RivuletError
 from rag.llms.catalog import label
 from rag.llms.protocol import LLM
-from rag.types import ChatMessage, NodeWithScore, Reasoning
+from rag.types import ChatMessage, NodeWithScore, Reasoning, Usage
 from rag.ui import rendering
 from rag.ui.backend import Backend
 from rag.ui.identity import identity
@@ -223,6 +223,8 @@ class Chat:
                         yield _Step()
                     case Timings():
                         turn.timings = event
+                    case Usage():
+                        turn.usage = event
                     case Finished(reason, usage):
                         turn.finish_reason, turn.usage = reason, usage
                     case "" | Begun() | LeftOut():

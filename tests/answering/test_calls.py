@@ -1,6 +1,7 @@
 """One call of a model as events: its text, its reasoning, how it ended, what it cost."""
 
 from collections.abc import Generator, Sequence
+from typing import Any
 
 import pytest
 
@@ -263,3 +264,14 @@ def test_19_no_call_is_made_whose_prompt_does_not_fit(limit: int | None) -> None
         assert "Shorten it" in str(caught.value)
         assert "larger window" in str(caught.value)
     assert len(llm.calls) == 1
+
+
+def test_a_model_may_just_yield_its_text() -> None:
+    class Plain(Says):
+        def stream(self, messages: Any, **options: Any) -> Any:
+            yield "Hello"
+            yield " there"
+
+    calls = Calls(Plain(), None)
+    assert text_of(list(calls.write(ASKED))) == "Hello there"
+    assert (calls.finish_reason, calls.usage) == ("stop", None)

@@ -122,3 +122,37 @@ def test_the_default_embedding_is_the_real_one(settings: _Settings, minilm_path:
     embedding = settings.embed_model
     assert embedding is settings.embed_model
     assert embedding.dimensions == 384
+
+
+def test_a_name_that_means_nothing_is_an_error(settings: _Settings) -> None:
+    with pytest.raises(AttributeError, match="chunk_size"):
+        settings.chunk_size = 512  # type: ignore[attr-defined]
+
+
+def test_what_is_set_while_the_default_is_loaded_stays(
+    settings: _Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loading, go_on, own = threading.Event(), threading.Event(), Says()
+
+    def load(*_: Any) -> Any:
+        loading.set()
+        assert go_on.wait(GUARD)
+        return Says()
+
+    monkeypatch.setattr(defaults, "load", load)
+    first = threading.Thread(target=lambda: settings.llm)
+    first.start()
+    assert loading.wait(GUARD)
+    second = threading.Thread(target=setattr, args=(settings, "llm", own))
+    second.start()
+    go_on.set()
+    first.join(GUARD)
+    second.join(GUARD)
+    assert settings.llm is own
+
+
+def test_a_model_can_be_given_by_name(loads: list[str]) -> None:
+    llm = Says()
+    assert defaults.named(llm) is llm
+    assert isinstance(defaults.named("openai:gpt"), Says)
+    assert loads == ["openai:gpt"]

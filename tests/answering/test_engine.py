@@ -425,3 +425,74 @@ def test_what_is_known_of_the_timings_comes_as_soon_as_it_is() -> None:
     assert told[-1].retrieval == told[0].retrieval
     assert told[-1].first_token is not None
     assert told[-1].tokens_per_second is None
+
+
+# What a chat template wants
+
+
+def test_answers_that_were_ours_are_not_told_to_the_model() -> None:
+    llm = Says(["Why so?"], ["x"])
+    history = dialogue("a?", prompts.NO_TEXT, "b?", "B.", "c?", prompts.NOTHING_LEFT)
+    list(ask(Finds("one"), llm, history))
+    assert llm.calls[1][:-1] == history[2:4]
+
+
+def test_questions_and_answers_are_told_in_turn() -> None:
+    llm = Says(["Why so?"], ["x"])
+    user, assistant = dialogue("b?", "B.")
+    history = [ChatMessage("user", "lost?"), user, assistant, ChatMessage("user", "open?")]
+    list(ask(Finds("one"), llm, history))
+    assert llm.calls[1][:-1] == [user, assistant]
+
+
+def test_there_is_one_message_of_the_system() -> None:
+    llm = Says(["Why so?"], ["x"])
+    history = [ChatMessage("system", "Be kind."), *dialogue("b?", "B.")]
+    list(ask(Finds("one"), llm, history, prompts=prompts.Prompts(system_prompt="Be brief.")))
+    for call in llm.calls:
+        assert call[0] == ChatMessage("system", "Be brief.\n\nBe kind.")
+        assert [message.role for message in call].count("system") == 1
+
+
+def test_a_system_message_alone_is_no_conversation() -> None:
+    llm = Says(["x"])
+    list(ask(Finds("one"), llm, [ChatMessage("system", "Be kind.")]))
+    assert [message.role for message in llm.calls[0]] == ["system", "user"]
+
+
+@pytest.mark.parametrize(
+    ("says", "searched"),
+    [
+        (["Sure! Here it is:\nWhy so?"], "Why so?"),
+        (["Why", Completion("length")], QUESTION),
+        (["Why", Completion("truncated")], QUESTION),
+    ],
+)
+def test_20_a_condensed_question_is_whole(says: list[Any], searched: str) -> None:
+    found = Finds("one")
+    list(ask(found, Says(says, ["x"]), BEFORE))
+    assert found.asked == [searched]
+
+
+def test_20_nothing_is_condensed_where_no_turn_fits() -> None:
+    llm, found = Says(["x"], context_window=300), Finds("one")
+    list(ask(found, llm, dialogue("a?", "word " * 400)))
+    assert found.asked == [QUESTION]
+    assert len(llm.calls) == 1
+
+
+def test_the_usage_of_finished_calls_is_told_before_the_next() -> None:
+    llm = Says(["a", Completion("stop", Usage(1, 10))], ["b"], ["c"])
+    events = ask(Finds("one", "two", "three"), llm, response_mode="accumulate")
+    assert next(event for event in events if isinstance(event, Usage)) == Usage(1, 10)
+    assert len(llm.calls) == 1
+    events.close()
+
+
+def test_a_post_processor_cannot_change_what_was_found() -> None:
+    def empties(nodes: Any, query: str) -> Any:
+        nodes.clear()
+        return nodes
+
+    events = list(ask(Finds("one"), Says(), (), empties))
+    assert text_of(events) == prompts.NOTHING_LEFT

@@ -139,3 +139,8 @@ def test_every_text_for_an_answer_that_has_none_says_what_to_do() -> None:
     for text in (prompts.NOTHING_FOUND, prompts.NOTHING_LEFT, prompts.NO_TEXT):
         assert "sk in other words" in text or "ask again" in text
     assert "RAG_MAX_NEW_TOKENS" in prompts.ONLY_REASONING
+
+
+def test_a_template_of_another_kind_is_refused_at_once() -> None:
+    with pytest.raises(ConfigurationError, match="refine_template is a int"):
+        Prompts(refine_template=3)  # type: ignore[arg-type]

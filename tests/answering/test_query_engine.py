@@ -226,3 +226,16 @@ def test_what_cannot_be_is_refused_when_the_engine_is_made() -> None:
         engine(Says(), text_qa_template="{question}")
     with pytest.raises(TypeError, match="qa_template"):
         engine(Says(), qa_template="{query_str}")
+
+
+def test_an_option_that_does_not_exist_is_told_with_those_that_do() -> None:
+    with pytest.raises(TypeError, match="no option chat_mode, verbose") as caught:
+        engine(Says(), chat_mode="context", verbose=True)
+    assert "max_tokens" in str(caught.value)
+    assert "text_qa_template" in str(caught.value)
+
+
+def test_a_model_can_be_given_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "a-key")
+    made = get_response_synthesizer(llm="openai:some-model", max_tokens=5)
+    assert made.llm.model_name == "some-model"

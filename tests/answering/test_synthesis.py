@@ -1,5 +1,6 @@
 """The response modes: which calls are made with which texts, and what is told on the way."""
 
+import asyncio
 import re
 from collections.abc import Sequence
 from typing import Any, get_args
@@ -20,6 +21,7 @@ from rag.answering.events import (
     Timings,
 )
 from rag.answering.prompts import Prompts
+from rag.answering.response import AsyncStreamingResponse, Response, StreamingResponse
 from rag.answering.synthesis import SEPARATOR, ResponseSynthesizer
 from rag.config import ResponseMode
 from rag.errors import ConfigurationError, ContextWindowError, ProviderError
@@ -602,3 +604,27 @@ def test_the_options_of_a_call_reach_the_model_in_every_call() -> None:
     events = list(synthesizer.events("why?", hits("a", "b")))
     assert text_of(events) == "One. "
     assert llm.options == [options, options]
+
+
+@pytest.mark.parametrize("wrong", [{"max_tokens": 0}, {"max_tokens": -3}, {"temperature": -0.1}])
+def test_a_number_that_is_too_small_is_refused_at_once(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=f"{next(iter(wrong))} is"):
+        ResponseSynthesizer(ScriptedLLM(), **wrong)
+
+
+def test_synthesize() -> None:
+    llm = ScriptedLLM("One two.")
+    response = ResponseSynthesizer(llm).synthesize("why?", hits("a"))
+    assert (type(response), str(response)) == (Response, "One two.")
+    streaming = ResponseSynthesizer(llm, streaming=True)
+    response = streaming.synthesize("why?", nodes=hits("a"))
+    assert isinstance(response, StreamingResponse)
+    assert [hit.text for hit in response.source_nodes] == ["a"]
+    assert str(response) == "One two."
+
+    async def asks() -> str:
+        response = await streaming.asynthesize("why?", hits("a"))
+        assert isinstance(response, AsyncStreamingResponse)
+        return "".join([text async for text in response.async_response_gen()])
+
+    assert asyncio.run(asks()) == "One two."
