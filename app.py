@@ -12,14 +12,12 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
-from rag.config import Config, parse_auth, parse_port
+from rag.config import Config, as_argument, parse_auth, parse_port
 from rag.errors import ConfigurationError
 
-T = TypeVar("T")
 LOOPBACK = ("127.0.0.1", "localhost")
 
 
@@ -96,14 +94,14 @@ def _options(config: Config) -> argparse.Namespace:
     host = "0.0.0.0" if config.on_space else LOOPBACK[0]  # noqa: S104 - it is what a Space needs
     parser.add_argument("--host", default=host, help="address to listen on")
     parser.add_argument(
-        "--port", type=_argument(parse_port), default=config.port, help="port (PORT)"
+        "--port", type=as_argument(parse_port), default=config.port, help="port (PORT)"
     )
     parser.add_argument(
         "--data-dir", type=Path, default=config.data_dir, help="folder of all data (RAG_DATA_DIR)"
     )
     parser.add_argument("--share", action="store_true", help="make a public link, with a login")
     parser.add_argument(
-        "--auth", type=_argument(parse_auth), help="user:password who may log in (RAG_AUTH)"
+        "--auth", type=as_argument(parse_auth), help="user:password who may log in (RAG_AUTH)"
     )
     parser.add_argument(
         "--open", action="store_true", help="no login, although others can reach the page"
@@ -112,18 +110,6 @@ def _options(config: Config) -> argparse.Namespace:
         "--no-browser", dest="browser", action="store_false", help="do not open a browser"
     )
     return parser.parse_args()
-
-
-def _argument(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """`parse` for argparse, which shows the text of no other error than its own."""
-
-    def parsed(text: str) -> T:
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    return parsed
 
 
 if __name__ == "__main__":

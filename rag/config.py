@@ -1,18 +1,20 @@
 """The settings, read from the environment in this one place.
 
-Knows nothing of the command line: `app.py` lays its options over what is read here.
+The options of a command line are laid over what is read here.
 """
 
+import argparse
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal, TypeVar, cast, get_args
 
 import platformdirs
 
 from rag.errors import ConfigurationError
 
+T = TypeVar("T")
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 DEFAULT_EMBED_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -90,6 +92,18 @@ class Config:
         return cls(**values)  # type: ignore[arg-type]
 
 
+def as_argument(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """`parse` for argparse, which shows the text of no other error than its own."""
+
+    def parsed(text: str) -> T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return parsed
+
+
 def parse_auth(text: str) -> tuple[tuple[str, str], ...]:
     """`user:password`, several separated by commas. Raises ValueError without showing it."""
     pairs = tuple(
@@ -101,7 +115,8 @@ def parse_auth(text: str) -> tuple[tuple[str, str], ...]:
     return pairs
 
 
-def _model(text: str) -> str:
+def parse_model(text: str) -> str:
+    """A model's name. Raises ValueError."""
     if text == "openai:":
         raise ValueError("after openai: the model's name is missing")
     return text
@@ -119,7 +134,8 @@ def _address(text: str) -> str:
     return text.rstrip("/")
 
 
-def _positive(text: str) -> int:
+def parse_positive(text: str) -> int:
+    """A whole number above 0. Raises ValueError."""
     try:
         number = int(text)
     except ValueError:
@@ -138,14 +154,14 @@ def parse_port(text: str) -> int:
 
 
 VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
-    "RAG_MODEL": ("model", _model),
+    "RAG_MODEL": ("model", parse_model),
     "RAG_EMBED_MODEL": ("embed_model", str),
     "RAG_DATA_DIR": ("data_dir", lambda text: Path(text).expanduser()),
-    "RAG_TOP_K": ("top_k", _positive),
-    "RAG_MAX_NEW_TOKENS": ("max_new_tokens", _positive),
+    "RAG_TOP_K": ("top_k", parse_positive),
+    "RAG_MAX_NEW_TOKENS": ("max_new_tokens", parse_positive),
     "RAG_RESPONSE_MODE": ("response_mode", _mode),
-    "RAG_MAX_FILE_MB": ("max_file_mb", _positive),
-    "RAG_READ_TIMEOUT": ("read_timeout", _positive),
+    "RAG_MAX_FILE_MB": ("max_file_mb", parse_positive),
+    "RAG_READ_TIMEOUT": ("read_timeout", parse_positive),
     "RAG_AUTH": ("auth", parse_auth),
     "OPENAI_API_KEY": ("openai_api_key", str),
     "OPENAI_BASE_URL": ("openai_base_url", _address),

@@ -1,0 +1,170 @@
+"""A question's way through a terminal.
+
+The answer goes to the standard output as it arrives, and its sources after it; what is being done
+goes to the standard error, so that an answer can be piped. Knows nothing of the page.
+"""
+
+import argparse
+import io
+import logging
+import shutil
+import sys
+from contextlib import closing, suppress
+
+from rag.answering.events import ENDINGS, Events, Status
+from rag.answering.postprocessing import best_only
+from rag.answering.response import Response
+from rag.answering.vector_store_index import VectorStoreIndex
+from rag.config import Config
+from rag.documents.reader import SimpleDirectoryReader
+from rag.errors import RivuletError
+from rag.llms.catalog import load
+from rag.types import Document, Reasoning
+
+CLEAR = "\r\x1b[K"
+"""Takes back the line that is on the screen."""
+
+
+def run(config: Config, options: argparse.Namespace) -> None:
+    """Answer one question, or as many as are put. Raises what reading, loading and models raise."""
+    logger, screen = logging.getLogger("rag"), Screen()
+    level = logger.level
+    logger.addHandler(screen)
+    logger.setLevel(logging.INFO)
+    try:
+        terminal = Terminal(config, options, screen)
+        if options.command == "chat":
+            terminal.chat()
+        else:
+            terminal.ask(options.question)
+    finally:
+        screen.clear()
+        logger.removeHandler(screen)
+        logger.setLevel(level)
+
+
+class Terminal:
+    """One conversation over the documents that `options` names (`rag.__main__`)."""
+
+    def __init__(self, config: Config, options: argparse.Namespace, screen: "Screen"):
+        self._screen = screen
+        documents: list[Document] = []
+        for path in options.docs:
+            self._screen.passing(f"Reading {path}")
+            reader = SimpleDirectoryReader(path, recursive=True, read_timeout=config.read_timeout)
+            documents += reader.load_data()
+        self._screen.clear()
+        index = VectorStoreIndex.from_documents(
+            documents, storage_dir=options.storage_dir, show_progress=sys.stderr.isatty()
+        )
+        llm = load(options.model, config, self._report)
+        # Who states a number of passages gets it.
+        spare = llm.is_small and options.mode == "compact" and options.top_k is None
+        self._engine = index.as_chat_engine(
+            llm,
+            options.top_k or config.top_k,
+            options.mode,
+            [best_only] if spare else [],
+            max_tokens=config.max_new_tokens,
+        )
+        self._screen.clear()
+
+    def ask(self, question: str) -> None:
+        """Answer one question. Ctrl-C ends the answer and keeps what came."""
+        self._show(self._engine.events(question))
+
+    def chat(self) -> None:
+        """Answer line by line until the input ends. An error ends only its answer, and so does
+        Ctrl-C; while a line is waited for, it ends the conversation."""
+        with suppress(ImportError):
+            import readline  # noqa: F401 - gives `input` its editing and its history
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(errors="replace")
+        prompt = "> " if sys.stdin.isatty() else ""
+        if prompt:
+            self._screen.say("Ctrl-C stops an answer, Ctrl-D ends the conversation.")
+        while True:
+            try:
+                message = input(prompt)
+            except (EOFError, KeyboardInterrupt):
+                if prompt:
+                    self._screen.say("")
+                return
+            if message.strip():
+                try:
+                    self.ask(message)
+                except (RivuletError, NotImplementedError) as error:
+                    self._screen.say(str(error))
+
+    def _show(self, events: Events) -> None:
+        response = Response()
+        try:
+            with closing(events):
+                for event in events:
+                    response.take(event)
+                    match event:
+                        case str(text):
+                            self._screen.write(text)
+                        case Status(text):
+                            self._screen.passing(text)
+                        case Reasoning():
+                            self._screen.passing("Thinking")
+        except KeyboardInterrupt:
+            response.finish_reason = "stopped"
+        finally:
+            self._screen.end_line()
+        if response.searched_for:
+            self._screen.say(f"(searched for: {response.searched_for})")
+        if response.finish_reason in ENDINGS:
+            self._screen.say(f"({ENDINGS[response.finish_reason]})")
+        if response.source_nodes:
+            print(f"\n{response.get_formatted_sources()}\n", flush=True)
+
+    def _report(self, doing: str, done: float) -> None:
+        self._screen.passing(f"{doing}, {done:.0%}")
+
+
+class Screen(logging.Handler):
+    """The answer on the standard output, and beside it, on the standard error, what is said.
+
+    A passing line gives way to whatever comes next. It is shown only in a terminal, and there not
+    in the middle of an answer, whose line it would take back. What is logged is said: warnings
+    to stay, the rest in passing.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._passing = self._writing = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        show = self.say if record.levelno >= logging.WARNING else self.passing
+        show(record.getMessage())
+
+    def write(self, text: str) -> None:
+        """A piece of the answer."""
+        if text:
+            self.clear()
+            self._writing = True
+            print(text, end="", flush=True)
+
+    def end_line(self) -> None:
+        """The end of the answer."""
+        self.clear()
+        if self._writing:
+            print(flush=True)
+        self._writing = False
+
+    def passing(self, text: str) -> None:
+        if sys.stderr.isatty() and not (self._writing and sys.stdout.isatty()):
+            self._passing = True
+            width = shutil.get_terminal_size().columns - 1  # one line can be taken back
+            print(f"{CLEAR}{text[:width]}", end="", file=sys.stderr, flush=True)
+
+    def say(self, text: str) -> None:
+        self.clear()
+        print(text, file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        if self._passing:
+            self._passing = False
+            print(CLEAR, end="", file=sys.stderr, flush=True)
