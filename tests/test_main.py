@@ -615,6 +615,7 @@ def test_ctrl_c_while_it_waits_for_a_line_ends_the_conversation(
     running.wait_for(SOURCE)
     time.sleep(0.3)
     running.process.send_signal(signal.SIGINT)
+    running.process.wait(60)  # before its input ends, which would end it too
     assert running.end() == 0
     assert running.err == ""
 
