@@ -1,8 +1,9 @@
 """`OpenAI`: the chat models of OpenAI, and of every server that speaks its protocol."""
 
+import asyncio
 import functools
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, cast
 
 import httpx2
@@ -18,6 +19,8 @@ from rag.types import ChatMessage, Completion, Reasoning, Usage
 OPENAI_URL = "https://api.openai.com/v1"
 MAX_STOPS = 4
 """Stop sequences that OpenAI's protocol takes; more are watched for here alone."""
+LAST = 5.0
+"""Seconds to wait for what may follow the end of an answer, which is its usage."""
 NO_CHAT = ("embedding", "whisper", "tts", "dall-e", "image", "audio", "realtime", "moderation")
 """Words in the names of OpenAI's own models that do not chat."""
 
@@ -106,12 +109,11 @@ class OpenAI:
         )
         finish = usage = None
         empty, begun = True, False
-        async with stream:
-            try:
+        try:
+            async with stream, asyncio.timeout(None) as patience:
                 async for chunk in _chunks(stream):
                     empty = False
-                    if chunk.usage:
-                        usage = Usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
+                    usage = _usage(chunk.usage) or usage
                     for choice in chunk.choices or ():
                         for piece in _pieces(choice.delta):
                             begun = True
@@ -119,12 +121,15 @@ class OpenAI:
                         finish = choice.finish_reason or finish
                     if outlet.stopped:
                         return Completion("stop", usage)
-            except openai.APITimeoutError:
+                    if finish:
+                        patience.reschedule(asyncio.get_running_loop().time() + LAST)
+        except TimeoutError:
+            pass  # the answer had ended
+        except openai.APIConnectionError as error:
+            # Where the connection was cut, what has come is an answer, only not a whole one.
+            cut = begun and not isinstance(error, openai.APITimeoutError)
+            if not (finish or cut):
                 raise
-            except openai.APIConnectionError:
-                # The connection was cut. What has come is an answer, only not a whole one.
-                if not begun:
-                    raise
         if empty:
             raise ProviderError(
                 "The model server's answer holds nothing that can be read. Check OPENAI_BASE_URL."
@@ -150,11 +155,37 @@ async def _chunks(
     yield ChatCompletionChunk.construct(**answer)
 
 
-def _pieces(delta: Any) -> list[str | Reasoning]:
-    """What one event adds. Servers name reasoning in two ways, neither of them OpenAI's."""
+def _pieces(delta: Any) -> Iterator[str | Reasoning]:
+    """What one event adds. Servers give reasoning in three ways, none of them OpenAI's."""
     reasoning = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None)
+    if text := _text(reasoning):
+        yield Reasoning(text)
     content = getattr(delta, "content", None)
-    return [*([Reasoning(reasoning)] if reasoning else []), *([content] if content else [])]
+    for part in content if isinstance(content, list) else [content]:
+        thinking = isinstance(part, dict) and part.get("type") == "thinking"
+        if text := _text(part["thinking"] if thinking else part):
+            yield Reasoning(text) if thinking else text
+
+
+def _text(part: Any) -> str:
+    """The text in a part of a message, or in a list of them; empty in one of another kind."""
+    match part:
+        case str():
+            return part
+        case {"type": "text", "text": str(text)}:
+            return text
+        case None | {"type": str()}:
+            return ""
+        case list():
+            return "".join(map(_text, part))
+    raise TypeError(f"{type(part).__name__} as content")
+
+
+def _usage(told: Any) -> Usage | None:
+    """What a server told of it, where that is numbers."""
+    read = getattr(told, "prompt_tokens", None)
+    written = getattr(told, "completion_tokens", None)
+    return Usage(read, written) if isinstance(read, int) and isinstance(written, int) else None
 
 
 def list_models(base_url: str | None, api_key: str | None, timeout: float = 5.0) -> list[str]:

@@ -173,6 +173,66 @@ def test_reasoning_comes_apart_from_the_text(server: Any, name: str) -> None:
     )
 
 
+def test_content_in_parts(server: Any) -> None:
+    """As Mistral's reasoning models send it."""
+
+    def thought(text: str) -> dict[str, Any]:
+        return {"type": "thinking", "thinking": [{"type": "text", "text": text}]}
+
+    server.behaviours.append(
+        streams(
+            chunk(delta={"content": [thought("Blue")]}),
+            chunk(delta={"content": [{"type": "thinking", "thinking": " light"}]}),
+            chunk(delta={"content": [thought("."), {"type": "text", "text": "The"}]}),
+            chunk(delta={"content": [" sky", {"type": "reference", "reference_ids": [1]}]}),
+            chunk(delta={"content": [{"type": "thinking", "thinking": None}]}),
+            chunk(delta={"content": []}),
+            chunk("!", "stop"),
+            DONE,
+        )
+    )
+    assert answered(model(server)) == (
+        [Reasoning("Blue"), Reasoning(" light"), Reasoning("."), "The", " sky", "!"],
+        Completion("stop"),
+    )
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": None, "completion_tokens": 3},
+        {"prompt_tokens": 7},
+        {"prompt_tokens": "7", "completion_tokens": 3.5},
+        {},
+        "none",
+    ],
+)
+def test_24_usage_that_is_no_number_is_unknown(server: Any, usage: Any) -> None:
+    server.behaviours.append(
+        streams(chunk("The"), chunk(None, "stop"), chunk(choices=[], usage=usage), DONE)
+    )
+    assert answered(model(server)) == (["The"], Completion("stop"))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        chunk(delta={"content": 7}),
+        chunk(delta={"content": {"text": "x"}}),
+        chunk(delta={"reasoning_content": ["x", 7]}),
+        chunk(choices={"0": "x"}),
+        chunk(choices=["x"]),
+        chunk(None, 7),  # type: ignore[arg-type]
+        b"data: 7\n\n",
+    ],
+)
+def test_24_what_no_server_should_send(server: Any, odd: bytes) -> None:
+    server.behaviours.append(streams(chunk("The"), odd, DONE))
+    pieces, said = fails(model(server))
+    assert pieces == ["The"]
+    assert "cannot be read" in said
+
+
 def test_a_stop_sequence_that_the_server_did_not_heed(server: Any) -> None:
     behaviour = streams(chunk("The sky\nUs"), chunk("er: Why"), chunk(" not"), then="stall")
     server.behaviours.append(behaviour)
@@ -267,6 +327,19 @@ def test_09_24_an_answer_that_breaks_off_is_truncated(server: Any, then: str) ->
 def test_an_answer_cut_after_its_end_is_whole(server: Any) -> None:
     server.behaviours.append(streams(chunk("The"), chunk(None, "stop"), then="cut"))
     assert answered(model(server)) == (["The"], Completion("stop"))
+
+
+@pytest.mark.parametrize("limit", [{"timeout": 0.3}, {}])
+def test_an_answer_is_whole_where_the_server_falls_silent_after_its_end(
+    server: Any, monkeypatch: pytest.MonkeyPatch, limit: dict[str, float]
+) -> None:
+    """Some neither say that they are done nor close the connection."""
+    monkeypatch.setattr("rag.llms.openai.LAST", 0.5)
+    server.behaviours.append(streams(chunk("The"), chunk(None, "stop"), then="stall"))
+    begin = time.monotonic()
+    assert answered(model(server, **limit)) == (["The"], Completion("stop"))
+    assert time.monotonic() - begin < 5
+    assert server.gone.wait(GUARD)
 
 
 def test_a_connection_cut_before_any_text_is_an_error(server: Any) -> None:
