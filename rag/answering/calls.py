@@ -131,9 +131,11 @@ class Calls:
     def _ended(self, completion: Completion, *, last: bool) -> None:
         self.usage = both(self.usage, completion.usage)
         self.ended = completion.finish_reason
-        # That a step in between came to its length limit is nothing to the reader.
-        if completion.finish_reason != "stop" and (last or completion.finish_reason == "truncated"):
-            self.finish_reason = completion.finish_reason
+        # That a step in between came to its length limit is nothing to the reader; that one was
+        # cut off outweighs everything after it.
+        ended = completion.finish_reason
+        if ended == "truncated" or (last and ended != "stop" and self.finish_reason == "stop"):
+            self.finish_reason = ended
 
 
 def both(first: Usage | None, second: Usage | None) -> Usage | None:

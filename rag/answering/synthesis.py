@@ -230,7 +230,7 @@ def _tree_summarize(work: _Work) -> Iterator[Event]:
     yield Status(f"Putting {number} answers together") if number else status
     if number:
         yield from work.without_conversation()
-        yield from work.calls.write(render(context))
+        yield from work.calls.write(render(context), otherwise=context)
     else:
         messages = yield from work.in_conversation("summary_template", "context_str", context)
         yield from work.calls.write(messages)

@@ -209,7 +209,7 @@ def test_an_error_of_a_collected_call_is_raised() -> None:
     [
         ("length", "stop", "stop"),  # nothing to the reader
         ("truncated", "stop", "truncated"),
-        ("truncated", "length", "length"),
+        ("truncated", "length", "truncated"),
         ("stop", "length", "length"),
         ("stop", "truncated", "truncated"),
     ],

@@ -627,3 +627,10 @@ def test_synthesize() -> None:
         return "".join([text async for text in response.async_response_gen()])
 
     assert asyncio.run(asks()) == "One two."
+
+
+def test_a_tree_whose_last_call_says_nothing_gives_the_answers_it_has() -> None:
+    llm = Says(["first"], ["second"], [" "], context_window=window(6))
+    events = run(llm, "tree_summarize", hits("one " * 5, "two " * 5))
+    assert len(llm.calls) == 3
+    assert text_of(events) == f"first{JOINT}second"
