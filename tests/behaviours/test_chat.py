@@ -161,6 +161,23 @@ def test_20_a_conversation_that_is_taken_up_has_none(index: VectorStoreIndex) ->
     assert len(earlier) == 2  # the list that was given is not changed
 
 
+@FORMS
+def test_20_what_a_follow_up_to_a_small_model_searches_for_can_be_seen(
+    index: VectorStoreIndex, form: str
+) -> None:
+    """Such a model cannot condense: it is done without it."""
+    llm = Model(PIECES)
+    llm.is_small = True
+    engine, asked = chat_of(index, llm)
+    assert answered(engine, "What is a walnut?", form).response.searched_for == ""
+    got = answered(engine, "And its tree?", form)
+    assert asked[0] == "What is a walnut?"
+    assert "And its tree?" in asked[1]
+    assert "walnut" in asked[1]
+    assert got.response.searched_for == asked[1]
+    assert got.pieces == PIECES
+
+
 def test_20_the_page_shows_the_question_that_was_searched_for(backend: Backend) -> None:
     llm = Model("It is a nut.", "What of the walnut <b>tree</b>?", "It grows.")
     backend.catalog.put("stepwise", llm)

@@ -660,7 +660,9 @@ def test_08_an_error_in_the_local_models_thread_is_raised_in_the_consumer(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "error", [MemoryError(), StopIteration(), GeneratorExit(), SystemExit(1), KeyboardInterrupt()]
+    "error",
+    [MemoryError(), StopIteration(), GeneratorExit(), SystemExit(1), KeyboardInterrupt()],
+    ids=lambda error: type(error).__name__,
 )
 def test_08_whatever_is_raised_in_the_thread_the_consumer_does_not_hang(
     index: VectorStoreIndex,
