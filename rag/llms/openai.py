@@ -3,6 +3,8 @@
 import asyncio
 import functools
 import json
+import os
+import weakref
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, cast
 
@@ -13,7 +15,7 @@ from openai.types.chat import ChatCompletionChunk
 from rag.config import Config
 from rag.errors import ConfigurationError, ContextWindowError, ProviderError, RivuletError
 from rag.llms.protocol import TextStream, estimate_tokens
-from rag.llms.requests import Outlet, finish_reason, request
+from rag.llms.requests import Outlet, finish_reason, request, run
 from rag.types import ChatMessage, Completion, Reasoning, Usage
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -64,12 +66,15 @@ class OpenAI:
         self._temperature = temperature
         # OpenAI's newer models refuse the older name, most other servers know only that one.
         self._limit_name = "max_completion_tokens" if _is_openais(address) else "max_tokens"
-        self._client = openai.AsyncOpenAI(
+        self._make_client = functools.partial(
+            openai.AsyncOpenAI,
             base_url=address,
             api_key=_key(address, api_key),
             timeout=httpx2.Timeout(timeout, connect=min(10.0, timeout)),
             max_retries=max_retries,
         )
+        self._clients: dict[int, openai.AsyncOpenAI] = {}
+        """By process: one that is forked must not use its parent's connections."""
 
     def count_tokens(self, text: str) -> int:
         return estimate_tokens(text)
@@ -90,17 +95,26 @@ class OpenAI:
         # Some models refuse an option, whatever its value: only what is set is sent.
         options = {name: value for name, value in given.items() if value is not None}
         return request(
-            functools.partial(self._receive, messages, options),
+            functools.partial(self._receive, self._client(), messages, options),
             lambda error: explain(error, self.model_name),
             stop,
         )
 
+    def _client(self) -> openai.AsyncOpenAI:
+        process = os.getpid()
+        if process not in self._clients:
+            client = self._clients[process] = self._make_client()
+            weakref.finalize(self, _close, client, process).atexit = False
+        return self._clients[process]
+
     async def _receive(
-        self, messages: Sequence[ChatMessage], options: dict[str, Any], outlet: Outlet
+        self,
+        client: openai.AsyncOpenAI,
+        messages: Sequence[ChatMessage],
+        options: dict[str, Any],
+        outlet: Outlet,
     ) -> Completion:
-        stream: openai.AsyncStream[
-            ChatCompletionChunk
-        ] = await self._client.chat.completions.create(
+        stream: openai.AsyncStream[ChatCompletionChunk] = await client.chat.completions.create(
             model=self.model_name,
             messages=cast(Any, [{"role": m.role, "content": m.content} for m in messages]),
             stream=True,
@@ -137,6 +151,11 @@ class OpenAI:
         return Completion(finish_reason(finish) if finish else "truncated", usage)
 
 
+def _close(client: openai.AsyncOpenAI, process: int) -> None:
+    if process == os.getpid():
+        run(client.close())
+
+
 async def _chunks(
     stream: openai.AsyncStream[ChatCompletionChunk],
 ) -> AsyncIterator[ChatCompletionChunk]:
@@ -160,7 +179,7 @@ def _pieces(delta: Any) -> Iterator[str | Reasoning]:
     reasoning = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None)
     if text := _text(reasoning):
         yield Reasoning(text)
-    content = getattr(delta, "content", None)
+    content: Any = getattr(delta, "content", None)
     for part in content if isinstance(content, list) else [content]:
         thinking = isinstance(part, dict) and part.get("type") == "thinking"
         if text := _text(part["thinking"] if thinking else part):

@@ -6,10 +6,11 @@ in one event loop with a thread of its own. Knows nothing of whom they ask.
 
 import asyncio
 import functools
+import os
 import queue
 import threading
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from rag.errors import ProviderError
@@ -25,7 +26,9 @@ FILTERED = ("content_filter", "content_filtered", "refusal", "safety", "prohibit
 CUT = ("abort", "error", "insufficient_system_resource")
 """Providers' words for an answer's end, in small letters: at a limit, by a filter, by a fault."""
 
-_starting = threading.Lock()
+_starting = threading.RLock()  # the collector may close something in the middle of a start
+_loops: list[asyncio.AbstractEventLoop] = []
+"""Never dropped: a forked process shares the sockets of its parent's, which closing would touch."""
 
 
 class Outlet:
@@ -61,13 +64,16 @@ def request(receive: Receive, explain: Explain, stop: Sequence[str] = ()) -> Tex
     What it raises is raised as `explain` makes of it. Closing the generator cancels it at once.
     """
     pieces: Pieces = queue.Queue()
-    running = asyncio.run_coroutine_threadsafe(
-        _run(receive, explain, Outlet(pieces, stop)), _loop()
-    )
+    running = run(_run(receive, explain, Outlet(pieces, stop)))
     try:
         return (yield from drain(pieces))
     finally:
         running.cancel()
+
+
+def run(coroutine: Coroutine[Any, Any, None]) -> Future[None]:
+    """Begin it in the loop, and do not wait for it."""
+    return asyncio.run_coroutine_threadsafe(coroutine, _loop())
 
 
 async def _run(receive: Receive, explain: Explain, outlet: Outlet) -> None:
@@ -107,4 +113,15 @@ def _started() -> asyncio.AbstractEventLoop:
     # Python's own choice (cores + 4) is used up by a few models that are silent.
     loop.set_default_executor(ThreadPoolExecutor(THREADS, "requests"))
     threading.Thread(target=loop.run_forever, name="requests", daemon=True).start()
+    _loops.append(loop)
     return loop
+
+
+def _forked() -> None:
+    """Let the next request start a loop: of the old one a forked process has not the thread."""
+    global _starting
+    _starting = threading.RLock()
+    _started.cache_clear()
+
+
+os.register_at_fork(after_in_child=_forked)

@@ -94,14 +94,14 @@ class ModelServer(ThreadingHTTPServer):
         """What they were authorized with."""
         self.gone = threading.Event()
         """Set when a client went while the server was stalling."""
-        self._open: set[Any] = set()
+        self.connections: list[Any] = []
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}/v1"
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        self._open.add(request)
+        self.connections.append(request)
         super().process_request(request, client_address)
 
     def handle_error(self, *_: Any) -> None:
@@ -110,7 +110,7 @@ class ModelServer(ThreadingHTTPServer):
     def close(self) -> None:
         self.shutdown()
         self.server_close()
-        for connection in self._open:
+        for connection in self.connections:
             connection.close()
 
 

@@ -1,8 +1,11 @@
 """`OpenAI` against a real HTTP server that behaves well and badly."""
 
+import gc
 import json
 import logging
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -595,3 +598,45 @@ def test_the_list_of_openai_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(ConfigurationError, match="OPENAI_API_KEY"):
         list_models(None, None)
+
+
+def test_a_forked_process_asks_by_connections_of_its_own(server: Any) -> None:
+    """The loop's thread is not copied, and a connection can only have one reader."""
+    server.behaviours += [NORMAL] * 3
+    script = """
+import os, signal, sys
+from rag.llms.openai import OpenAI
+from rag.types import ChatMessage
+
+signal.alarm(20)
+llm = OpenAI("m", sys.argv[1])
+
+def answer():
+    return "".join(llm.stream([ChatMessage("user", "x")]))
+
+assert answer() == "The sky"
+child = os.fork()
+if not child:
+    signal.alarm(10)
+    os._exit(answer() != "The sky")
+assert os.waitpid(child, 0)[1] == 0
+assert answer() == "The sky"
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, server.url], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(server.connections) == 2  # the first is used again after the child
+
+
+def test_a_model_that_is_dropped_closes_its_connections(server: Any) -> None:
+    server.behaviours.append(NORMAL)
+    llm = model(server)
+    answered(llm)
+    before = _sockets()
+    gc.disable()
+    try:
+        del llm
+        assert wait_for(lambda: _sockets() < before)
+    finally:
+        gc.enable()
