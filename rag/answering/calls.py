@@ -73,6 +73,10 @@ class Calls:
                 except StopIteration as end:
                     completion: Completion = end.value
                     break
+                except Exception:
+                    if not spoken:  # what came before an error is not lost
+                        yield blank
+                    raise
                 if not self._begun:
                     self._begun = True
                     yield Begun()

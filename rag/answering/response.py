@@ -117,6 +117,7 @@ class _Growing:
         self._answer = Response()
         self._events = events
         self._texts = _texts(events, self._answer, beats)
+        next(self._texts)  # closing a generator that has not begun would end nothing
 
     @property
     def source_nodes(self) -> list[NodeWithScore]:
@@ -159,7 +160,6 @@ class _Growing:
         self._answer.finish_reason = self._answer.finish_reason or "stopped"
         with suppress(ValueError):  # another thread reads at this moment: it sees the reason
             self._texts.close()
-            self._events.close()  # `_texts` does not where it was never begun
 
 
 def _texts(events: Events, answer: Response, beats: bool) -> Generator[str, None, None]:
@@ -170,6 +170,7 @@ def _texts(events: Events, answer: Response, beats: bool) -> Generator[str, None
     waiting for the garbage collector.
     """
     try:
+        yield ""
         for event in events:
             if answer.finish_reason:  # closed by another thread
                 break
