@@ -39,6 +39,7 @@ from tests.behaviours.parts import (
     wait_for,
 )
 
+pytestmark = pytest.mark.slow  # by their number, not by a model
 STREAMS = 100
 SPARE = 3
 """What may come and go by itself: an idle connection that is kept, its end at the server."""
