@@ -15,15 +15,19 @@ OPENINGS = ("<think>", "<thinking>", "<reasoning>", "<thought>")
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
+def stop_sequences(stop: str | Sequence[str]) -> list[str]:
+    """What is meant by `stop`: a text is one sequence, and an empty one is none."""
+    return [sequence for sequence in ([stop] if isinstance(stop, str) else stop) if sequence]
+
+
 class StopSequences:
     """Passes the text before the first occurrence of any of `stop`, and nothing after it.
 
     The first is the one that begins first. Only what may be the beginning of one is held back.
-    Empty sequences are ignored.
     """
 
     def __init__(self, stop: Sequence[str]):
-        self._stop = [sequence for sequence in stop if sequence]
+        self._stop = stop_sequences(stop)
         self._held = ""
         self.stopped = False
         """Whether one has come: no text passes any more."""

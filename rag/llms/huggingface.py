@@ -24,7 +24,7 @@ from rag.errors import (
     RivuletError,
 )
 from rag.llms.filters import StopSequences, open_tag
-from rag.llms.protocol import HEARTBEAT, TextStream
+from rag.llms.protocol import HEARTBEAT, TextStream, check_options
 from rag.llms.relay import Pieces, drain
 from rag.types import ChatMessage, Completion, FinishReason, Usage
 from rag.weights import Report, ensure, loading
@@ -78,6 +78,7 @@ class HuggingFaceLLM:
         models_dir: Path | None = None,
         report: Report | None = None,
     ):
+        check_options(max_new_tokens, None)
         self.model_name = Path(model_name).name
         self.max_tokens = max_new_tokens
         self._generate_kwargs = dict(generate_kwargs or {})
@@ -126,6 +127,7 @@ class HuggingFaceLLM:
         temperature: float | None = None,
         stop: Sequence[str] = (),
     ) -> TextStream:
+        check_options(max_tokens, temperature)
         pieces: Pieces = queue.Queue(AHEAD)
         stopped = threading.Event()
         limit = self.max_tokens if max_tokens is None else max_tokens

@@ -10,7 +10,8 @@ from contextlib import aclosing
 from typing import Any
 
 from rag.errors import ConfigurationError, ModelError, RivuletError
-from rag.llms.protocol import TextStream, estimate_tokens
+from rag.llms.filters import stop_sequences
+from rag.llms.protocol import TextStream, check_options, estimate_tokens
 from rag.llms.requests import Outlet, finish_reason, request
 from rag.types import ChatMessage, Completion, FinishReason, Reasoning, Usage
 
@@ -56,6 +57,7 @@ class LangChainLLM:
             raise ConfigurationError(
                 f"LangChainLLM takes a chat model of LangChain, not {type(model).__name__}."
             )
+        check_options(max_tokens, None)
         named = getattr(model, "model_name", None) or getattr(model, "model", None)
         self.model_name = str(model_name or named or type(model).__name__)
         self.context_window = context_window
@@ -81,14 +83,12 @@ class LangChainLLM:
         temperature: float | None = None,
         stop: Sequence[str] = (),
     ) -> TextStream:
+        check_options(max_tokens, temperature)
         limit = self._limit if max_tokens is None else max_tokens
         given = {"max_tokens": limit, "temperature": temperature}
         options = {name: value for name, value in given.items() if value is not None}
-        return request(
-            functools.partial(self._receive, messages, options, [text for text in stop if text]),
-            self._explain,
-            stop,
-        )
+        receive = functools.partial(self._receive, messages, options, stop_sequences(stop))
+        return (yield from request(receive, self._explain, stop))
 
     async def _receive(
         self,

@@ -14,7 +14,8 @@ from openai.types.chat import ChatCompletionChunk
 
 from rag.config import Config
 from rag.errors import ConfigurationError, ContextWindowError, ProviderError, RivuletError
-from rag.llms.protocol import TextStream, estimate_tokens
+from rag.llms.filters import stop_sequences
+from rag.llms.protocol import TextStream, check_options, estimate_tokens
 from rag.llms.requests import Outlet, finish_reason, request, run
 from rag.types import ChatMessage, Completion, Reasoning, Usage
 
@@ -55,6 +56,7 @@ class OpenAI:
         timeout: float = 60.0,
         max_retries: int = 2,
     ):
+        check_options(max_tokens, temperature)
         if base_url is None and api_key is None:
             config = Config.from_env()
             base_url, api_key = config.openai_base_url, config.openai_api_key
@@ -87,18 +89,16 @@ class OpenAI:
         temperature: float | None = None,
         stop: Sequence[str] = (),
     ) -> TextStream:
+        check_options(max_tokens, temperature)
         given = {
             self._limit_name: self._limit if max_tokens is None else max_tokens,
             "temperature": self._temperature if temperature is None else temperature,
-            "stop": [text for text in stop if text][:MAX_STOPS] or None,
+            "stop": stop_sequences(stop)[:MAX_STOPS] or None,
         }
         # Some models refuse an option, whatever its value: only what is set is sent.
         options = {name: value for name, value in given.items() if value is not None}
-        return request(
-            functools.partial(self._receive, self._client(), messages, options),
-            lambda error: explain(error, self.model_name),
-            stop,
-        )
+        receive = functools.partial(self._receive, self._client(), messages, options)
+        return (yield from request(receive, lambda error: explain(error, self.model_name), stop))
 
     def _client(self) -> openai.AsyncOpenAI:
         process = os.getpid()

@@ -3,6 +3,7 @@
 from collections.abc import Generator, Sequence
 from typing import Protocol
 
+from rag.errors import ConfigurationError
 from rag.types import ChatMessage, Completion, Reasoning
 
 TextStream = Generator[str | Reasoning, None, Completion]
@@ -46,14 +47,27 @@ class LLM(Protocol):
     ) -> TextStream:
         """Answer `messages` in at most `max_tokens` tokens, ending before any text of `stop`.
 
-        An option that is not given is the model's own. Raises ModelError, and only while it
-        is iterated.
+        An option that is not given is the model's own; a text as `stop` is one sequence. Raises
+        ModelError, or ConfigurationError for an option that no model takes (`check_options`),
+        and only while it is iterated.
         """
         ...
 
     def count_tokens(self, text: str) -> int:
         """Tokens of `text` as this model counts them, or a little more."""
         ...
+
+
+def check_options(max_tokens: int | None, temperature: float | None) -> None:
+    """Raises ConfigurationError for values that no model takes."""
+    if max_tokens is not None and max_tokens < 1:
+        raise ConfigurationError(
+            f"max_tokens cannot be {max_tokens}: give at least 1, or leave it out."
+        )
+    if temperature is not None and not temperature >= 0:  # nor what is no number
+        raise ConfigurationError(
+            f"temperature cannot be {temperature}: give 0 or more, or leave it out."
+        )
 
 
 def estimate_tokens(text: str) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rag.llms.filters import StopSequences
-from rag.llms.protocol import HEARTBEAT, TextStream
+from rag.llms.protocol import HEARTBEAT, TextStream, check_options
 from rag.types import ChatMessage, Completion, FinishReason, Usage
 
 Script = str | Callable[[Sequence[ChatMessage]], str]
@@ -35,6 +35,7 @@ class ScriptedLLM:
         context_window: int = 8192,
         max_tokens: int = 256,
     ):
+        check_options(max_tokens, None)
         self.script = script
         self.model_name = model_name
         self.context_window = context_window
@@ -55,6 +56,7 @@ class ScriptedLLM:
         temperature: float | None = None,
         stop: Sequence[str] = (),
     ) -> TextStream:
+        check_options(max_tokens, temperature)
         self.calls.append(list(messages))
         self.options.append({"max_tokens": max_tokens, "temperature": temperature, "stop": stop})
         yield ""

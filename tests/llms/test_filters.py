@@ -213,3 +213,9 @@ def test_what_reasoning_tags_hold_does_not_grow() -> None:
 )
 def test_the_tag_that_a_prompt_ends_with(prompt: str, tag: str) -> None:
     assert open_tag(prompt) == tag
+
+
+def test_a_text_is_one_stop_sequence() -> None:
+    stops = StopSequences("END")
+    assert stops.feed("NEEDED END not") == "NEEDED "
+    assert stops.stopped

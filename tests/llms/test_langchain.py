@@ -301,6 +301,14 @@ def test_stop_sequences_are_handed_on_and_heeded() -> None:
     assert model._calls[0]["stop"] == ["\nUser:"]
 
 
+def test_a_text_is_one_stop_sequence() -> None:
+    model = Model(chunks=said("NEEDED EN", "D not"))
+    assert answered(model, stop="END")[0] == [
+        "NEEDED ",
+    ]
+    assert model._calls[0]["stop"] == ["END"]
+
+
 def test_options_are_set_on_a_copy_of_the_model() -> None:
     model = WithFields(chunks=said("x"), temperature=1.0)
     for options in ({}, {"temperature": 0.0}, {"max_tokens": 5}):

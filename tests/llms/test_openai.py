@@ -245,6 +245,13 @@ def test_a_stop_sequence_that_the_server_did_not_heed(server: Any) -> None:
     assert server.gone.wait(GUARD)  # what follows is not waited for
 
 
+def test_a_text_is_one_stop_sequence(server: Any) -> None:
+    server.behaviours.append(streams(chunk("NEEDED EN"), chunk("D not"), then="stall"))
+    pieces, _ = answered(model(server), stop="END")
+    assert "".join(pieces) == "NEEDED "
+    assert server.received[0]["stop"] == ["END"]
+
+
 def test_what_might_have_become_a_stop_sequence_is_text_at_the_end(server: Any) -> None:
     server.behaviours += [
         streams(chunk("The\nUs"), chunk(None, "stop"), DONE),

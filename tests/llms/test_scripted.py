@@ -69,6 +69,11 @@ def test_it_ends_before_a_stop_sequence() -> None:
     assert "".join(pieces) == llm.script
 
 
+def test_a_text_is_one_stop_sequence() -> None:
+    pieces, _ = read(ScriptedLLM("NEEDED END not"), stop="END")
+    assert "".join(pieces) == "NEEDED "
+
+
 def test_reasoning_tags_stay_in_the_text() -> None:
     assert "".join(read(ScriptedLLM("<think>Well.</think> Yes."))[0]) == "<think>Well.</think> Yes."
 
