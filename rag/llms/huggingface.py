@@ -5,6 +5,8 @@ watches an event, so that it never outlives the generator that reads it. torch a
 are loaded when the first model is.
 """
 
+import copy
+import inspect
 import queue
 import threading
 from collections import deque
@@ -109,12 +111,27 @@ class HuggingFaceLLM:
                 f"The model {self.model_name} has no chat template, so it cannot be asked "
                 f"questions. Choose an instruction-tuned model."
             )
+        self._check_generate_kwargs()
         self.context_window = context_window or int(
             getattr(self._model.config, "max_position_embeddings", DEFAULT_WINDOW)
         )
         self.is_small = self._model.num_parameters() < SMALL
         self.steps = 0
         self._turn = _Turn()
+
+    def _check_generate_kwargs(self) -> None:
+        options = copy.deepcopy(self._model.generation_config)
+        try:
+            unknown = set(options.update(**self._generate_kwargs))
+        except Exception as error:
+            raise ConfigurationError(f"generate_kwargs cannot be used: {error}") from error
+        for takes in (self._model.generate, self._model.forward):
+            unknown -= inspect.signature(takes).parameters.keys()
+        for key in unknown:
+            raise ConfigurationError(
+                f"generate_kwargs cannot hold {key}: neither transformers nor the model "
+                f"{self.model_name} knows it. Check its spelling."
+            )
 
     def count_tokens(self, text: str) -> int:
         return len(self._tokenizer.encode(text, add_special_tokens=False))

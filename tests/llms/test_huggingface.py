@@ -557,9 +557,28 @@ def test_an_option_that_is_not_for_transformers(option: str, instead: str, tmp_p
     assert instead in str(caught.value)
 
 
-def test_an_option_that_transformers_does_not_know(
-    smollm: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"do_sample": True, "temprature": 1}, "cannot hold temprature: .* Check its spelling"),
+        ({"early_stopping": "soon"}, "cannot be used: .*early_stopping"),
+    ],
+)
+def test_an_option_that_transformers_does_not_take(
+    smollm_path: Path, options: dict[str, Any], says: str
 ) -> None:
-    monkeypatch.setattr(smollm, "_generate_kwargs", {"temprature": 1})
-    with pytest.raises(ModelError, match="temprature"):
-        ask(smollm, "Hello")
+    with pytest.raises(ConfigurationError, match=f"generate_kwargs {says}"):
+        HuggingFaceLLM(str(smollm_path), generate_kwargs=options)
+
+
+def test_options_that_transformers_takes(smollm_path: Path) -> None:
+    options = {
+        "do_sample": True,
+        "temperature": 0.7,
+        "bad_words_ids": [[5]],
+        "prompt_lookup_num_tokens": 3,
+        "logits_processor": None,
+        "use_cache": True,
+    }
+    llm = HuggingFaceLLM(str(smollm_path), generate_kwargs=options)
+    assert ask(llm, "Hello", 2)[1].finish_reason == "length"
