@@ -5,15 +5,18 @@ watches an event, so that it never outlives the generator that reads it. torch a
 are loaded when the first model is.
 """
 
+import atexit
 import copy
+import functools
 import inspect
 import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from tokenizers.decoders import DecodeStream
 
@@ -33,6 +36,8 @@ from rag.weights import Report, ensure, loading
 
 AHEAD = 16
 """Pieces of text the worker may be ahead of its reader."""
+LEAVE = 60.0
+"""Seconds to wait, when Python ends, for a worker; reading a long prompt cannot be stopped."""
 SMALL = 1_000_000_000
 """Parameters below which a model is small."""
 LOOP = 24
@@ -117,7 +122,7 @@ class HuggingFaceLLM:
         )
         self.is_small = self._model.num_parameters() < SMALL
         self.steps = 0
-        self._turn = _Turn()
+        self._line: Line = deque()
 
     def _check_generate_kwargs(self) -> None:
         options = copy.deepcopy(self._model.generation_config)
@@ -148,16 +153,15 @@ class HuggingFaceLLM:
         pieces: Pieces = queue.Queue(AHEAD)
         stopped = threading.Event()
         limit = self.max_tokens if max_tokens is None else max_tokens
-        turn = ExitStack()
+        turn = _Turn(self._line, stopped)
 
         def hand_over(text: str) -> None:
             try:
                 pieces.put_nowait(text)
             except queue.Full:
                 # A reader that has gone away without closing would block the model for ever.
-                turn.close()
-                put(text)
-                turn.enter_context(self._turn.wait(stopped))
+                with turn.given_up():
+                    put(text)
 
         def put(piece: str | Completion | Exception) -> None:
             while not stopped.is_set():
@@ -168,7 +172,6 @@ class HuggingFaceLLM:
         def work() -> None:
             try:
                 with turn:
-                    turn.enter_context(self._turn.wait(stopped))
                     result: Completion | Exception = self._generate(
                         messages, limit, temperature, StopSequences(stop), stopped, hand_over
                     )
@@ -183,6 +186,8 @@ class HuggingFaceLLM:
 
         worker = threading.Thread(target=work, name=f"generate {self.model_name}", daemon=True)
         worker.start()
+        _workers[worker] = stopped
+        _at_exit()
         try:
             return (yield from drain(pieces))
         finally:
@@ -314,29 +319,66 @@ class _Streamer:
         """Nothing is held back but bytes that never became a character."""
 
 
-class _Turn:
-    """A lock whose waiters are served in the order of their coming.
+Line = deque[queue.SimpleQueue[None]]
+"""Those who wait for their turn, in the order of their coming; the first has it."""
 
-    It has no lock of its own: the collector may close a stream in the middle of any line here,
-    and that waits until the stream's worker has left.
+
+class _Turn:
+    """A place in `line`: `with` it waits until it is the first, or `stop` is set.
+
+    There is no lock in it: the collector may close a stream in the middle of any line here, and
+    that waits until the stream's worker has left.
     """
 
-    def __init__(self) -> None:
-        self._waiting: deque[queue.SimpleQueue[None]] = deque()
+    def __init__(self, line: Line, stop: threading.Event):
+        self._line = line
+        self._stop = stop
+        self._called: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def __enter__(self) -> None:
+        self._called = queue.SimpleQueue()
+        self._line.append(self._called)
+        self._call()
+        while not self._stop.is_set():
+            with suppress(queue.Empty):
+                self._called.get(timeout=HEARTBEAT)
+                break
+
+    def __exit__(self, *_: object) -> None:
+        self._line.remove(self._called)
+        self._call()
 
     @contextmanager
-    def wait(self, stop: threading.Event) -> Iterator[None]:
-        """Hold the lock, or nothing when `stop` is set before it could be had."""
-        mine: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._waiting.append(mine)
-        self._waiting[0].put(None)
+    def given_up(self) -> Iterator[None]:
+        """Let the others go on meanwhile, and wait behind them."""
+        self.__exit__()
         try:
-            while not stop.is_set():
-                with suppress(queue.Empty):
-                    mine.get(timeout=HEARTBEAT)
-                    break
             yield
         finally:
-            self._waiting.remove(mine)
-            with suppress(IndexError):
-                self._waiting[0].put(None)
+            self.__enter__()
+
+    def _call(self) -> None:
+        with suppress(IndexError):
+            self._line[0].put(None)
+
+
+_workers: WeakKeyDictionary[threading.Thread, threading.Event] = WeakKeyDictionary()
+"""Those of answers that are not closed, and what stops them."""
+
+
+@functools.cache
+def _at_exit() -> None:
+    """Have the workers stopped before Python is taken down; said once is enough.
+
+    Python ends the threads that are left in the middle of what they do, and in torch's code that
+    ends the process, with a status of its own.
+    """
+    atexit.register(_stop_workers)
+
+
+def _stop_workers() -> None:
+    workers = list(_workers.items())
+    for _, stopped in workers:
+        stopped.set()
+    for worker, _ in workers:
+        worker.join(LEAVE)

@@ -20,7 +20,7 @@ from rag.errors import (
     ModelUnavailableError,
 )
 from rag.llms import huggingface
-from rag.llms.huggingface import LOOP, HuggingFaceLLM
+from rag.llms.huggingface import LOOP, HuggingFaceLLM, _Turn
 from rag.llms.protocol import TextStream
 from rag.types import ChatMessage, Completion
 from tests.llms.conftest import read
@@ -434,7 +434,7 @@ def test_a_stream_that_is_never_read_costs_nothing(
 
 
 def test_stopping_while_waiting_in_turn_does_not_wait(smollm: HuggingFaceLLM) -> None:
-    with smollm._turn.wait(threading.Event()):
+    with _Turn(smollm._line, threading.Event()):
         waiting = smollm.stream(ASKED, max_tokens=4)
         assert [next(waiting), next(waiting)] == ["", ""]
         third = smollm.stream(ASKED, max_tokens=4)
