@@ -59,8 +59,11 @@ class VectorStoreIndex:
         return index
 
     def insert(self, document: Document) -> None:
-        """Take in `document`, in place of one with the same `id_`; one that is there with the
-        same text is left as it is."""
+        """Take in `document`, in place of one with the same `id_`.
+
+        One that is there already is left as it is: the same text, and where `id_` was given the
+        same metadata. Where `id_` was made from the text, a second name is the same document.
+        """
         for _ in ingest(document, self._store, self.embed_model):
             pass
 

@@ -12,7 +12,7 @@ from rag.documents.isolation import load_isolated
 from rag.documents.splitting import split
 from rag.errors import DocumentError, FileTooLargeError
 from rag.index.embedding import Embedding, Vector
-from rag.index.store import ChromaStore
+from rag.index.store import ChromaStore, content_hash
 from rag.types import Document
 
 logger = logging.getLogger(__name__)
@@ -86,11 +86,16 @@ def ingest_file(
 def ingest(
     document: Document, store: ChromaStore, embed_model: Embedding
 ) -> Iterator[Progress | Ingested]:
-    """Take `document` into `store`; one that is there already is left as it is, one with the same
-    `id_` and another text is replaced."""
+    """Take `document` into `store`, in place of one with the same `id_`.
+
+    One that is there already is left as it is. Where `id_` was made from the text, the same text
+    is the same document, whatever its name and other metadata; where it was given, text and
+    metadata have to be the same.
+    """
     name, pages = document.name, len(document.page_starts)
     known = store.document(document.id_)
-    if known and known.text_hash == document.text_hash:
+    known_by_text = document.id_ == document.text_hash
+    if known and (known_by_text or known.content_hash == content_hash(document)):
         yield Ingested(name, known.id_, known.pages, known.passages, known.name)
         return
     yield Progress(name, "splitting")
@@ -101,7 +106,5 @@ def ingest(
         batch = nodes[begin : begin + EMBED_STEP]
         vectors += embed_model.embed([node.embedded_text for node in batch])
     yield Progress(name, "storing", len(nodes), len(nodes))
-    if known:
-        store.delete(known.id_)
     store.add(document, nodes, vectors)
     yield Ingested(name, document.id_, pages, len(nodes))

@@ -48,7 +48,8 @@ def _enter(number: int) -> None:
 def overwrite_unused(folder: Path) -> None:
     """Zero the lengths of vectors in Chroma's `folder` where there are none yet.
 
-    Chroma writes that file with the first vector it is given, and again with the thousandth.
+    Chroma writes that file with the first vector it is given, and again with the thousandth:
+    nobody else may write to the folder meanwhile.
     """
     for lengths in folder.glob("*/length.bin"):
         header = lengths.with_name("header.bin")

@@ -2,20 +2,32 @@
 
 Two collections make one index: `passages` holds text, place and vector of every passage;
 `documents` holds one record for each document. A document is in the index when its record is:
-the record is written last and removed first, so a crash leaves no half document behind.
+the record is written last and removed first, so a crash leaves no half document behind. The
+passages of a document are those whose identity begins with its record's `key`: another version
+of it has another key, and stands beside the old one until the record is changed.
+
+Chroma is made for one process. Here several may have a folder open: who writes is alone with it
+(`lock`), and leaves a mark (`written`) by which the others know that they have to open it anew.
+Without a mark a process broke off while it wrote, and what it left is taken out.
 """
 
+import hashlib
 import json
 import time
 import uuid
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import wraps
+from itertools import count
 from pathlib import Path
-from typing import Any, cast
+from threading import RLock
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import chromadb
 from chromadb.config import Settings
+from filelock import FileLock, Timeout
 
 from rag.errors import EmbeddingMismatchError, StoreError
 from rag.index.embedding import Vector
@@ -23,7 +35,9 @@ from rag.index.memory import overwrite_unused, zeroed_memory
 from rag.types import Document, Node, NodeWithScore
 
 BATCH = 2_000
-"""Passages written at once; Chroma's own limit is some 5,000."""
+"""Passages written or removed at once; Chroma's own limit is some 5,000."""
+READ = 10_000
+"""Records read at once; SQLite's limit is some 32,000."""
 HNSW: Any = {
     "space": "cosine",
     "max_neighbors": 64,
@@ -34,6 +48,7 @@ HNSW: Any = {
 the questions over passages that are much alike missed the passage they fit (docs/decisions.md)."""
 # Documents are never searched by nearness; Chroma wants a vector for every record.
 _NO_VECTOR = [0.0]
+_number = count()
 
 
 @dataclass(frozen=True)
@@ -48,7 +63,36 @@ class StoredDocument:
     characters: int
     added: float
     """When it came in, in seconds since 1970."""
-    text_hash: str = ""
+    content_hash: str = ""
+    """Changes with the text and the metadata; empty in an index of an earlier version."""
+
+    @property
+    def key(self) -> str:
+        """What the identities of its passages begin with."""
+        return f"{self.id_}:{self.content_hash}" if self.content_hash else self.id_
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _while_open(
+    method: Callable[Concatenate["ChromaStore", P], R],
+) -> Callable[Concatenate["ChromaStore", P], R]:
+    """Runs `method` in zeroed memory, on an index that is up to date unless another is writing to
+    it just now. Raises StoreError when it is closed."""
+
+    @wraps(method)
+    def checked(store: "ChromaStore", /, *args: P.args, **kwargs: P.kwargs) -> R:
+        if not store._close.alive:
+            raise StoreError(
+                "This index was closed. Open it again, or close it after its last use."
+            )
+        with zeroed_memory():
+            store._glance()
+            return method(store, *args, **kwargs)
+
+    return checked
 
 
 class ChromaStore:
@@ -60,34 +104,15 @@ class ChromaStore:
 
     @zeroed_memory()
     def __init__(self, path: Path | None, embed_model: str):
-        self._path = path
-        settings = Settings(anonymized_telemetry=False)
-        # Clients in memory share one store: the name keeps indexes apart there.
-        suffix = f"-{uuid.uuid4().hex}" if path is None else ""
-        names = (f"passages{suffix}", f"documents{suffix}")
-        try:
-            self._client: Any = (
-                chromadb.EphemeralClient(settings)
-                if path is None
-                else chromadb.PersistentClient(path, settings)
-            )
-            self._passages = self._client.get_or_create_collection(
-                names[0],
-                embedding_function=None,
-                configuration={"hnsw": HNSW},
-                metadata={"embed_model": embed_model},
-            )
-            self._documents = self._client.get_or_create_collection(
-                names[1], embedding_function=None
-            )
-        except Exception as error:  # Chroma raises its own kinds and Rust's
-            raise StoreError(
-                f"The index in {path or 'memory'} cannot be opened: {error}. "
-                f"Move the folder away, or choose another one by RAG_DATA_DIR."
-            ) from error
-        # A store that is dropped gives back what it holds, as one that is closed.
-        self._close = weakref.finalize(self, _release, self._client, () if path else names)
-        self._close.atexit = False  # nothing is left to be written then
+        self._path = path = path and path.absolute()  # the working folder may change
+        self._lock: Any = FileLock(path / "lock") if path else RLock()
+        self._embed_model = embed_model
+        self._close_outdated: Callable[[], object] = lambda: None
+        with _opening(path):
+            if path:
+                path.mkdir(parents=True, exist_ok=True)
+            with self._lock:
+                self._open()
         made_by = (self._passages.metadata or {}).get("embed_model")
         if made_by != embed_model:
             self.close()
@@ -97,12 +122,11 @@ class ChromaStore:
                 f'remove the index ("Forget everything" on the page, the folder itself from '
                 f"Python) and add the documents again."
             )
-        self._remove_orphans()
-        self._overwrite_unused()
 
-    @zeroed_memory()
+    @_while_open
     def add(self, document: Document, nodes: Sequence[Node], vectors: Sequence[Vector]) -> None:
-        """Put in a document with its passages; `vectors` belong to `nodes` one by one."""
+        """Put in a document with its passages, in place of one with the same `id_`; `vectors`
+        belong to `nodes` one by one. When it fails, that one is still there."""
         record = StoredDocument(
             document.id_,
             document.name,
@@ -110,47 +134,37 @@ class ChromaStore:
             len(nodes),
             len(document.text),
             time.time(),
-            document.text_hash,
+            content_hash(document),
         )
         fields = asdict(record)
-        try:
+        ids = [f"{record.key}:{node.ordinal}" for node in nodes]
+        # Chroma takes lists and no other sequence.
+        numbers: Any = [list(vector) for vector in vectors]
+        texts = [node.text for node in nodes]
+        places: Any = [_to_metadata(node) for node in nodes]
+        with self._writing(document.id_):
             for begin in range(0, len(nodes), BATCH):
-                batch = nodes[begin : begin + BATCH]
-                # Chroma takes lists and no other sequence.
-                numbers = [list(vector) for vector in vectors[begin : begin + BATCH]]
-                self._passages.add(
-                    ids=[node.id_ for node in batch],
-                    embeddings=cast(Any, numbers),
-                    documents=[node.text for node in batch],
-                    metadatas=[_to_metadata(node) for node in batch],
-                )
-            self._documents.add(
-                ids=[fields.pop("id_")], embeddings=cast(Any, [_NO_VECTOR]), metadatas=[fields]
-            )
-        except Exception:
-            self._remove_passages(document.id_)  # or they would be found
-            raise
-        finally:
-            self._overwrite_unused()
+                batch = slice(begin, begin + BATCH)
+                self._passages.upsert(ids[batch], numbers[batch], places[batch], texts[batch])
+            self._documents.upsert([fields.pop("id_")], cast(Any, [_NO_VECTOR]), [fields])
 
-    @zeroed_memory()
+    @_while_open
     def delete(self, document_id: str) -> None:
         """Take out a document and its passages; nothing happens when it is not there."""
-        self._documents.delete(ids=[document_id])
-        self._remove_passages(document_id)
+        with self._writing(document_id):
+            self._documents.delete(ids=[document_id])
 
-    @zeroed_memory()
+    @_while_open
     def documents(self) -> list[StoredDocument]:
         """The records of all documents, the newest first."""
-        records = self._records()
-        return sorted(records, key=lambda record: record.added, reverse=True)
+        return sorted(self._records(), key=lambda record: record.added, reverse=True)
 
-    @zeroed_memory()
+    @_while_open
     def document(self, document_id: str) -> StoredDocument | None:
         """The record of one document; None when it is not there."""
         return next(iter(self._records(ids=[document_id])), None)
 
-    @zeroed_memory()
+    @_while_open
     def query(self, vector: Vector, top_k: int) -> list[NodeWithScore]:
         """The `top_k` passages nearest to `vector`, the nearest first."""
         top_k = min(top_k, self._passages.count())
@@ -166,32 +180,133 @@ class ChromaStore:
         return [
             NodeWithScore(_to_node(text, place), 1.0 - distance)
             for text, place, distance in zip(texts[0], places[0], distances[0], strict=True)
+            if place is not None  # or it was removed meanwhile
         ]
 
     def close(self) -> None:
         """Give back the files, threads and memory; the index must not be used afterwards."""
+        self._close_outdated()
         self._close()
 
-    def _records(self, **which: Any) -> list[StoredDocument]:
-        found = self._documents.get(include=["metadatas"], **which)
-        return [
-            StoredDocument(id_, **fields)  # type: ignore[arg-type]
-            for id_, fields in zip(found["ids"], found["metadatas"] or (), strict=True)
-        ]
+    def _open(self) -> None:
+        settings = Settings(anonymized_telemetry=False)
+        # Clients in memory share one store: the name keeps indexes apart there.
+        suffix = "" if self._path else f"-{uuid.uuid4().hex}"
+        names = (f"passages{suffix}", f"documents{suffix}")
+        self._client: Any = (
+            chromadb.PersistentClient(_spelled_anew(self._path), settings)
+            if self._path
+            else chromadb.EphemeralClient(settings)
+        )
+        # A store that is dropped gives back what it holds, as one that is closed.
+        self._close = weakref.finalize(self, _release, self._client, () if self._path else names)
+        self._close.atexit = False  # nothing is left to be written then
+        self._passages = self._client.get_or_create_collection(
+            names[0],
+            embedding_function=None,
+            configuration={"hnsw": HNSW},
+            metadata={"embed_model": self._embed_model},
+        )
+        self._documents = self._client.get_or_create_collection(names[1], embedding_function=None)
+        self._seen = self._last_write()
+        if self._path and not self._seen:  # or it is new, or of an earlier version
+            self._remove_orphans()
+            self._finish_write()
 
-    def _overwrite_unused(self) -> None:
+    def _records(self, **which: Any) -> Iterator[StoredDocument]:
+        for found in _batches(self._documents, include=["metadatas"], **which):
+            for id_, fields in zip(found["ids"], found["metadatas"], strict=True):
+                fields.pop("text_hash", None)  # of an earlier version
+                yield StoredDocument(id_, **fields)
+
+    def _last_write(self) -> str:
+        """What tells the last write from all others; empty while one is begun and not ended."""
+        try:
+            return (self._path / "written").read_text() if self._path else ""
+        except FileNotFoundError:
+            return ""
+
+    def _finish_write(self) -> None:
         if self._path:
             overwrite_unused(self._path)
+            self._seen = uuid.uuid4().hex
+            (self._path / "written").write_text(self._seen)
 
-    def _remove_passages(self, document_id: str) -> None:
-        self._passages.delete(where={"document_id": document_id})
+    def _catch_up(self) -> None:
+        """Open the index anew when another has written to it: Chroma would not see that, and in
+        the end write over it."""
+        if self._last_write() != self._seen:
+            self._close_outdated()  # of the last time: who read from it has ended
+            self._close_outdated = self._close
+            with _opening(self._path):
+                self._open()
 
-    def _remove_orphans(self) -> None:
-        known = self._documents.get(include=[])["ids"]
-        where: Any = {"document_id": {"$nin": known}} if known else None
-        orphans = self._passages.get(where=where, include=[])["ids"]
+    def _glance(self) -> None:
+        """Catch up, unless another is writing just now."""
+        if isinstance(self._lock, FileLock) and self._last_write() not in ("", self._seen):
+            with suppress(Timeout), self._lock.acquire(blocking=False):
+                self._catch_up()
+
+    @contextmanager
+    def _writing(self, document_id: str) -> Iterator[None]:
+        """Alone with the index, to change a document. However that ends, no passage of it is left
+        that its record does not know."""
+        with self._lock:
+            self._catch_up()
+            if self._path:
+                (self._path / "written").unlink()
+            try:
+                yield
+            finally:
+                self._remove_orphans(document_id)
+                self._finish_write()
+
+    def _remove_orphans(self, document_id: str | None = None) -> None:
+        """Take out the passages that no record knows: all of them, or those of one document."""
+        ids = [document_id] if document_id else None
+        known = {record.key for record in self._records(ids=ids)}
+        where: Any = {"document_id": document_id} if document_id else None
+        orphans = [
+            id_
+            for found in _batches(self._passages, include=[], where=where)
+            for id_ in found["ids"]
+            if id_.rpartition(":")[0] not in known
+        ]
         for begin in range(0, len(orphans), BATCH):
             self._passages.delete(ids=orphans[begin : begin + BATCH])
+
+
+def content_hash(document: Document) -> str:
+    """A hash that changes with the document's text, its pages and its metadata."""
+    metadata = _to_json(document.metadata, sort_keys=True)
+    content = "\0".join((document.text, str(document.page_starts), metadata))
+    return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+@contextmanager
+def _opening(folder: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # Chroma raises its own kinds and Rust's
+        raise StoreError(
+            f"The index in {folder or 'memory'} cannot be opened: {error}. Move the folder away, "
+            f"or choose another one (storage_dir in Python, RAG_DATA_DIR for the page)."
+        ) from error
+
+
+def _spelled_anew(folder: Path) -> str:
+    """The path of `folder` as it was not spelled before: clients of a path that is spelled alike
+    share what Chroma has read from it."""
+    return str(folder) + f"{next(_number):b}".replace("0", "/").replace("1", "/.")
+
+
+def _batches(collection: Any, **which: Any) -> Iterator[Any]:
+    """What `collection.get(**which)` gives, `READ` records at a time."""
+    for offset in count(0, READ):
+        found = collection.get(limit=READ, offset=offset, **which)
+        yield found
+        if len(found["ids"]) < READ:
+            return
 
 
 @zeroed_memory()
@@ -209,8 +324,17 @@ def _to_metadata(node: Node) -> dict[str, Any]:
         "file_name": node.file_name,
         "page": node.page or 0,
         "headings": "\n".join(node.headings),
-        "metadata": json.dumps(dict(node.metadata), default=str),
+        "metadata": _to_json(node.metadata),
     }
+
+
+def _to_json(metadata: Mapping[Any, Any], **options: Any) -> str:
+    """`metadata` as JSON; what that does not know becomes text."""
+    try:
+        return json.dumps(dict(metadata), default=str, **options)
+    except (TypeError, ValueError, RecursionError):  # keys such as tuples; what contains itself
+        as_text = {str(key): str(value) for key, value in metadata.items()}
+        return json.dumps(as_text, **options)
 
 
 def _to_node(text: str, place: Any) -> Node:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -187,3 +188,51 @@ def test_a_document_without_passages_is_in_all_the_same(store: ChromaStore) -> N
     assert isinstance(last, Ingested)
     assert last.passages == 0
     assert [record.name for record in store.documents()] == ["blank.md"]
+
+
+def test_a_replacement_that_cannot_be_stored_leaves_the_document_before_it(
+    store: ChromaStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list(ingest(Document("The first text.", id_="note"), store, HashEmbedding()))
+
+    def fail(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(store._documents, "upsert", fail)
+    with pytest.raises(OSError, match="no space"):
+        list(ingest(Document(LONG, id_="note"), store, HashEmbedding()))
+    (hit,) = store.query([1.0] * HashEmbedding.dimensions, 99)
+    assert hit.node.text == "The first text."
+
+
+def take_metadata(store: ChromaStore, document: Document) -> tuple[bool, dict[str, Any]]:
+    """Whether the document was known, and the metadata that its passage then has."""
+    *_, last = ingest(document, store, HashEmbedding())
+    assert isinstance(last, Ingested)
+    (hit,) = store.query([1.0] * HashEmbedding.dimensions, 99)
+    return bool(last.known_as), dict(hit.metadata)
+
+
+def test_other_metadata_make_another_document_where_the_identity_was_given(
+    store: ChromaStore,
+) -> None:
+    for metadata, known in (
+        ({"version": 1, "name": "x"}, False),
+        ({"version": 2, "name": "x"}, False),
+        ({"name": "x", "version": 2}, True),
+        ({(1,): 2}, False),
+    ):
+        document = Document("The same text.", metadata, "note")
+        is_known, there = take_metadata(store, document)
+        assert is_known == known
+        assert there == ({"(1,)": "2"} if (1,) in metadata else metadata)
+    assert len(store.documents()) == 1
+
+
+def test_the_same_text_is_the_same_document_where_the_identity_was_made_from_it(
+    store: ChromaStore,
+) -> None:
+    first = {"file_name": "one.md", "file_path": "a/one.md"}
+    assert take_metadata(store, Document("The same text.", first)) == (False, first)
+    again = Document("The same text.", {"file_name": "two.md"})
+    assert take_metadata(store, again) == (True, first)

@@ -1,8 +1,14 @@
 """An index in real Chroma: what it keeps, gives back, refuses, and mends."""
 
+import random
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import chromadb
 import pytest
@@ -11,15 +17,17 @@ from chromadb.config import Settings
 from rag.errors import EmbeddingMismatchError, StoreError
 from rag.index import store as store_module
 from rag.index.embedding import HashEmbedding
-from rag.index.store import ChromaStore
+from rag.index.store import ChromaStore, content_hash
 from rag.types import Document, Node
 
 EAST, NORTH, WEST = [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]
 
 
-def put(store: ChromaStore, text: str, *vectors: list[float], name: str = "a.md") -> Document:
+def put(
+    store: ChromaStore, text: str, *vectors: list[float], name: str = "a.md", id_: str = ""
+) -> Document:
     """A document of one passage for each vector, named after their number."""
-    document = Document(text, {"file_name": name})
+    document = Document(text, {"file_name": name}, id_)
     nodes = [Node(f"{text} {n}", document.id_, n, n * 10, name) for n in range(len(vectors))]
     store.add(document, nodes, vectors)
     return document
@@ -65,12 +73,37 @@ def test_metadata_that_json_does_not_know_comes_back_as_text(store: ChromaStore)
     assert hit.metadata == {"path": str(Path("a/b")), "day": "2024-05-06"}
 
 
+def test_metadata_whose_keys_json_does_not_know_comes_back_as_text(store: ChromaStore) -> None:
+    endless: dict[str, object] = {"year": 2024}
+    endless["self"] = endless
+    for metadata, known in (
+        ({(1, 2): 2, "year": 2024}, {"(1, 2)": "2", "year": "2024"}),
+        (endless, {"year": "2024", "self": str(endless)}),
+    ):
+        document = Document("x", id_=str(known))
+        store.add(document, [Node("x", document.id_, 0, 0, metadata=metadata)], [EAST])
+        (hit,) = (hit for hit in store.query(EAST, 9) if hit.node.document_id == document.id_)
+        assert hit.metadata == known
+
+
+def test_the_hash_of_a_document_tells_its_text_pages_and_metadata() -> None:
+    same = [Document("x", {"a": 1, "b": 2}), Document("x", {"b": 2, "a": 1}, id_="given")]
+    others = [
+        Document("y", {"a": 1, "b": 2}),
+        Document("x", {"a": 1}),
+        Document("x", {"a": 1, "b": 2}, page_starts=(0,)),
+    ]
+    assert len({content_hash(document) for document in same}) == 1
+    assert len({content_hash(document) for document in (*same, *others)}) == 4
+    assert content_hash(Document("x", {(1,): 2, "a": 1}))  # keys that cannot be sorted
+
+
 def test_one_document_can_be_asked_for(store: ChromaStore) -> None:
     one = put(store, "one", EAST)
     put(store, "two", NORTH)
     record = store.document(one.id_)
     assert record
-    assert (record.id_, record.name, record.text_hash) == (one.id_, "a.md", one.text_hash)
+    assert (record.id_, record.name, record.content_hash) == (one.id_, "a.md", content_hash(one))
     assert record in store.documents()
     assert store.document("never there") is None
     store.delete(one.id_)
@@ -182,15 +215,23 @@ def test_a_folder_that_cannot_be_opened_says_what_to_do(folder: Path, held: str)
         (folder / "chroma.sqlite3").write_bytes(b"no database at all" * 99)
     with pytest.raises(StoreError, match=r"cannot be opened: .* Move the folder away") as caught:
         ChromaStore(folder, "tiny")
-    assert str(folder) in str(caught.value)
+    for named in (str(folder), "storage_dir", "RAG_DATA_DIR"):
+        assert named in str(caught.value)
 
 
-class CrashError(BaseException):
+def die_while(store: ChromaStore, monkeypatch: pytest.MonkeyPatch, doing: str) -> None:
+    """Have the next write break off there, with nothing after it done, as if the process died."""
+
+    def die(*_: object, **__: object) -> None:
+        raise DeathError
+
+    collection, method = doing.split(".")
+    monkeypatch.setattr(getattr(store, collection), method, die)
+    monkeypatch.setattr(store, "_remove_orphans", die)
+
+
+class DeathError(BaseException):
     pass
-
-
-def crash(*args: object, **kwargs: object) -> None:
-    raise CrashError
 
 
 def test_a_crash_before_the_record_leaves_no_half_document(
@@ -198,8 +239,8 @@ def test_a_crash_before_the_record_leaves_no_half_document(
 ) -> None:
     first = ChromaStore(folder, "tiny")
     kept = put(first, "kept", WEST)
-    monkeypatch.setattr(first._documents, "add", crash)
-    with pytest.raises(CrashError):
+    die_while(first, monkeypatch, "_documents.upsert")
+    with pytest.raises(DeathError):
         put(first, "half", EAST, NORTH)
     assert first._passages.count() == 3
     first.close()
@@ -216,8 +257,8 @@ def test_a_crash_of_the_very_first_document_leaves_the_index_empty(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = ChromaStore(folder, "tiny")
-    monkeypatch.setattr(first._documents, "add", crash)
-    with pytest.raises(CrashError):
+    die_while(first, monkeypatch, "_documents.upsert")
+    with pytest.raises(DeathError):
         put(first, "half", EAST)
     first.close()
     again = ChromaStore(folder, "tiny")
@@ -230,14 +271,301 @@ def test_a_crash_while_deleting_does_not_bring_the_document_back(
 ) -> None:
     first = ChromaStore(folder, "tiny")
     document = put(first, "x", EAST)
-    monkeypatch.setattr(first._passages, "delete", crash)
-    with pytest.raises(CrashError):
+    die_while(first, monkeypatch, "_passages.delete")
+    with pytest.raises(DeathError):
         first.delete(document.id_)
     assert first.documents() == []
     first.close()
     again = ChromaStore(folder, "tiny")
     assert (again.documents(), again.query(EAST, 9)) == ([], [])
     again.close()
+
+
+@pytest.mark.parametrize(
+    ("doing", "there"), [("_documents.upsert", "old 0"), ("_passages.delete", "new 0")]
+)
+def test_a_crash_while_replacing_leaves_one_of_the_two(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, doing: str, there: str
+) -> None:
+    first = ChromaStore(folder, "tiny")
+    put(first, "old", EAST, EAST, id_="note")
+    die_while(first, monkeypatch, doing)
+    with pytest.raises(DeathError):
+        put(first, "new", EAST, NORTH, id_="note")
+    first.close()
+    again = ChromaStore(folder, "tiny")
+    hits = again.query(EAST, 9)
+    assert sorted(hit.text for hit in hits) == [there, f"{there[:-1]}1"]
+    assert [record.id_ for record in again.documents()] == ["note"]
+    again.close()
+
+
+def test_what_a_crash_left_in_an_index_that_is_open_goes_with_the_next_write(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_, dying = ChromaStore(folder, "tiny"), ChromaStore(folder, "tiny")
+    die_while(dying, monkeypatch, "_documents.upsert")
+    with pytest.raises(DeathError):
+        put(dying, "half", EAST)
+    dying.close()
+    put(open_, "whole", NORTH)
+    assert [hit.text for hit in open_.query(EAST, 9)] == ["whole 0"]
+    open_.close()
+
+
+def test_only_after_a_crash_all_passages_are_looked_through(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes a second for 100,000 of them."""
+    put(first := ChromaStore(folder, "tiny"), "x", EAST)
+    first.close()
+    monkeypatch.setattr(ChromaStore, "_remove_orphans", lambda *_: pytest.fail("looked"))
+    ChromaStore(folder, "tiny").close()
+
+
+# Replaced
+
+
+def test_a_document_takes_the_place_of_one_with_the_same_identity(store: ChromaStore) -> None:
+    put(store, "other", EAST)
+    put(store, "old", EAST, NORTH, WEST, id_="note")
+    put(store, "new", NORTH, id_="note")
+    assert sorted(hit.text for hit in store.query(EAST, 9)) == ["new 0", "other 0"]
+    assert {record.id_: record.passages for record in store.documents()}["note"] == 1
+
+
+def test_where_the_new_one_fails_the_old_one_stays(
+    store: ChromaStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, "old", EAST, id_="note")
+
+    def fail(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store._documents, "upsert", fail)
+        with pytest.raises(OSError, match="no space"):
+            put(store, "new", NORTH, id_="note")
+    with pytest.raises(Exception, match="dimension"):
+        put(store, "new", [1.0], id_="note")
+    assert [hit.text for hit in store.query(EAST, 9)] == ["old 0"]
+    assert [record.id_ for record in store.documents()] == ["note"]
+    put(store, "new", NORTH, id_="note")
+    assert [hit.text for hit in store.query(EAST, 9)] == ["new 0"]
+
+
+# More than one at a time
+
+
+def test_the_working_folder_may_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = ChromaStore(Path("index"), "tiny")
+    put(store, "x", EAST)
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    put(store, "y", EAST)
+    assert len(store.query(EAST, 9)) == 2
+    assert list((tmp_path / "other").iterdir()) == []
+    store.close()
+
+
+def test_stores_of_one_process_see_what_the_others_write(folder: Path) -> None:
+    one, two = ChromaStore(folder, "tiny"), ChromaStore(folder, "tiny")
+    for n in range(4):
+        gone = put((one, two)[n % 2], f"gone {n}", EAST)
+        put((one, two)[n % 2], f"{n}", EAST)
+        (two, one)[n % 2].delete(gone.id_)
+        for store in (one, two):
+            assert sorted(hit.text for hit in store.query(EAST, 9)) == [
+                f"{m} 0" for m in range(n + 1)
+            ]
+    two.close()
+    assert len(one.query(EAST, 9)) == 4
+    one.close()
+
+
+def scattered(number: int) -> list[list[float]]:
+    """Vectors that are not alike: the search misses some of those that are."""
+    drawn = random.Random(1)
+    return [[drawn.gauss(0, 1) for _ in range(8)] for _ in range(number)]
+
+
+def other_process(folder: Path, code: str) -> subprocess.Popen[str]:
+    """A Python process with `store` open on `folder`, which waits for a line before `code`."""
+    source = f"""
+import sys
+from pathlib import Path
+from rag.index.store import ChromaStore
+from tests.index.test_store import put
+store = ChromaStore(Path({str(folder)!r}), "tiny")
+print("open", flush=True)
+sys.stdin.readline()
+{code}
+"""
+    return subprocess.Popen(
+        [sys.executable, "-c", source],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+
+
+def test_two_processes_can_open_one_new_folder_at_the_same_time(folder: Path) -> None:
+    code = "for n in range(8): put(store, f'NAME {n}', [1.0, 0.0])"
+    both = [other_process(folder, code.replace("NAME", name)) for name in "ab"]
+    for process in both:
+        assert process.stdout
+        assert process.stdout.readline() == "open\n"
+    for process in both:
+        process.communicate("\n", timeout=60)
+    assert [process.returncode for process in both] == [0, 0]
+    store = ChromaStore(folder, "tiny")
+    assert (len(store.documents()), len(store.query(EAST, 99))) == (16, 16)
+    store.close()
+
+
+def test_what_another_process_writes_is_seen_and_not_written_over(folder: Path) -> None:
+    """Chroma goes on with the vectors it has read, and writes those with each thousandth."""
+    many, question = 1100, [1.0] * 8
+    store = ChromaStore(folder, "tiny")
+    put(store, "mine", *scattered(many))
+    assert len(store.query(question, 9999)) == many
+    code = f"from tests.index.test_store import scattered; put(store, 'theirs', *scattered({many}))"
+    process = other_process(folder, code)
+    process.communicate("\n", timeout=60)
+    assert process.returncode == 0
+    assert len(store.query(question, 9999)) == 2 * many
+    put(store, "more", *scattered(many))
+    store.close()
+    again = ChromaStore(folder, "tiny")
+    assert len({hit.text for hit in again.query(question, 9999)}) == 3 * many
+    again.close()
+
+
+def test_a_process_that_dies_while_it_writes_keeps_nobody_waiting(folder: Path) -> None:
+    code = (
+        "import os; store._documents.upsert = lambda *_: os._exit(9); put(store, 'x', [1.0, 0.0])"
+    )
+    process = other_process(folder, code)
+    process.communicate("\n", timeout=60)
+    assert process.returncode == 9
+    store = ChromaStore(folder, "tiny")
+    assert (store.documents(), store.query(EAST, 9)) == ([], [])
+    put(store, "y", NORTH)
+    store.close()
+
+
+def test_opening_waits_for_what_is_being_added(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ChromaStore(folder, "tiny")
+    opened = threading.Event()
+
+    def open_another() -> None:
+        ChromaStore(folder, "tiny").close()
+        opened.set()
+
+    other = threading.Thread(target=open_another)
+    upsert = first._documents.upsert
+
+    def slowly(*arguments: Any) -> None:
+        other.start()
+        assert not opened.wait(0.5)
+        upsert(*arguments)
+
+    monkeypatch.setattr(first._documents, "upsert", slowly)
+    put(first, "x", EAST)
+    other.join(20)
+    assert opened.is_set()
+    assert len(first.query(EAST, 9)) == 1
+    first.close()
+
+
+def test_a_search_does_not_wait_for_another_process_that_writes(folder: Path) -> None:
+    store = ChromaStore(folder, "tiny")
+    gone, kept = put(store, "gone", EAST), put(store, "kept", EAST)
+    assert len(store.query(EAST, 9)) == 2
+    code = f"""
+store.delete({gone.id_!r})
+with store._lock:
+    print("deleted", flush=True)
+    sys.stdin.readline()
+"""
+    process = other_process(folder, code)
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write("\n")
+    process.stdin.flush()
+    assert [process.stdout.readline() for _ in range(2)] == ["open\n", "deleted\n"]
+    assert {hit.node.document_id for hit in store.query(EAST, 9)} <= {kept.id_}
+    process.communicate("\n", timeout=60)
+    assert [hit.node.document_id for hit in store.query(EAST, 9)] == [kept.id_]
+    store.close()
+
+
+def test_documents_that_several_threads_add_are_all_there(store: ChromaStore) -> None:
+    def add(thread: int) -> None:
+        for n in range(5):
+            put(store, f"{thread} {n}", EAST, id_=f"{n}" if thread % 2 else "")
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(add, range(4)))
+    hits, records = store.query(EAST, 99), store.documents()
+    assert len(records) == 15
+    assert {hit.node.document_id for hit in hits} == {record.id_ for record in records}
+    assert len(hits) == 15
+
+
+def test_more_documents_than_are_read_at_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "READ", 3)
+    store = ChromaStore(folder, "tiny")
+    for n in range(6):
+        put(store, f"{n}", EAST, NORTH)
+    (folder / "written").unlink()
+    store.close()
+    again = ChromaStore(folder, "tiny")
+    assert {record.passages for record in again.documents()} == {2}
+    assert (len(again.documents()), len(again.query(EAST, 99))) == (6, 12)
+    again.close()
+
+
+@pytest.mark.slow
+def test_an_index_of_very_many_documents_can_be_opened_and_listed(folder: Path) -> None:
+    """SQLite takes some 32,000 values in one question."""
+    store = ChromaStore(folder, "tiny")
+    put(store, "x", EAST)
+    fields = {"name": "n", "pages": 0, "passages": 0, "characters": 1, "added": 1.0}
+    for begin in range(0, 36_000, 4_000):
+        ids = [f"d{n}" for n in range(begin, begin + 4_000)]
+        store._documents.add(ids=ids, embeddings=[[0.0]] * len(ids), metadatas=[fields] * len(ids))
+    (folder / "written").unlink()
+    store.close()
+    again = ChromaStore(folder, "tiny")
+    assert (len(again.documents()), len(again.query(EAST, 9))) == (36_001, 1)
+    again.close()
+
+
+# Closed
+
+
+@pytest.mark.parametrize("place", ["folder", "memory"])
+def test_a_closed_index_says_so(folder: Path, place: str) -> None:
+    store = ChromaStore(folder if place == "folder" else None, "tiny")
+    document = put(store, "x", EAST)
+    store.close()
+    for use in (
+        lambda: store.query(EAST, 1),
+        lambda: store.delete(document.id_),
+        lambda: store.document(document.id_),
+        lambda: put(store, "y", EAST),
+        store.documents,
+    ):
+        with pytest.raises(StoreError, match="was closed"):
+            use()
+    store.close()
 
 
 # In memory
@@ -291,23 +619,26 @@ def test_a_dropped_store_on_disk_keeps_what_is_in_it(folder: Path) -> None:
 
 
 def test_an_index_of_an_earlier_version_can_be_read(folder: Path) -> None:
-    """Its passages have no metadata, its records no hash of the text."""
+    """Its passages have no version, the oldest no metadata; its records may hash the text."""
     store = ChromaStore(folder, "tiny")
-    document = put(store, "x", EAST)
-    (place,) = store._passages.get()["metadatas"] or ()
-    old = {key: value for key, value in place.items() if key != "metadata"}
-    store._passages.delete(ids=[f"{document.id_}:0"])
-    store._passages.add(ids=[f"{document.id_}:0"], embeddings=[EAST], documents=["x 0"],
-                        metadatas=[old])  # fmt: skip
-    (record,) = store._documents.get()["metadatas"] or ()
-    old = {key: value for key, value in record.items() if key != "text_hash"}
-    store._documents.delete(ids=[document.id_])
-    store._documents.add(ids=[document.id_], embeddings=[[0.0]], metadatas=[old])
+    place = {"ordinal": 0, "start": 0, "file_name": "", "page": 0, "headings": ""}
+    fields = {"name": "n", "pages": 0, "passages": 1, "characters": 1, "added": 1.0}
+    for id_, record in (("a", fields), ("b", {**fields, "text_hash": "h"})):
+        store._passages.add([f"{id_}:0"], [EAST], [{**place, "document_id": id_}], [f"old {id_}"])
+        store._documents.add([id_], [[0.0]], [record])
+    store._passages.add(["half:0"], [EAST], [{**place, "document_id": "half"}], ["half"])
+    (folder / "written").unlink()
     store.close()
     again = ChromaStore(folder, "tiny")
-    (hit,) = again.query(EAST, 3)
-    assert (hit.text, hit.metadata) == ("x 0", {})
-    assert [one.text_hash for one in again.documents()] == [""]
+    hits = again.query(EAST, 9)
+    assert {hit.node.id_: (hit.text, hit.metadata) for hit in hits} == {
+        "a:0": ("old a", {}),
+        "b:0": ("old b", {}),
+    }
+    assert [one.content_hash for one in again.documents()] == ["", ""]
+    put(again, "new", EAST, id_="a")
+    again.delete("b")
+    assert [hit.text for hit in again.query(EAST, 9)] == ["new 0"]
     again.close()
 
 
@@ -326,10 +657,10 @@ def test_passages_of_a_document_whose_record_fails_are_taken_out(
     """Without the record nobody could remove them, yet every search would find them."""
     store = ChromaStore(folder, "tiny")
 
-    def fail(**_: object) -> None:
+    def fail(*_: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(store._documents, "add", fail)
+    monkeypatch.setattr(store._documents, "upsert", fail)
     with pytest.raises(OSError, match="no space"):
         put(store, "half", EAST)
     assert store.query(EAST, 3) == []
