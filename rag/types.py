@@ -1,6 +1,7 @@
 """The values that travel along both ways: documents in, passages out, messages, text."""
 
 import hashlib
+import re
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,18 +14,32 @@ cut off by a lost connection, or by an error."""
 
 @dataclass(frozen=True)
 class Document:
-    """The text of one document, with where its pages begin."""
+    """The text of one document, with where its pages begin.
+
+    Lone surrogates, which no encoding can write, are replaced in it, in `id_`, and in the names
+    and texts of the metadata. `doc_id` and `get_content()` are LlamaIndex's names.
+    """
 
     text: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
     id_: str = ""
-    """Identity of the content; made from the text when not given."""
+    """Identity of the content; made from the text when not given: then the same text is the same
+    document, whatever its metadata."""
     page_starts: tuple[int, ...] = ()
     """Offset in characters at which each page begins; empty when there are no pages."""
 
     def __post_init__(self) -> None:
-        if not self.id_:
-            object.__setattr__(self, "id_", self.text_hash)
+        metadata = {_clean(key): _clean(value) for key, value in self.metadata.items()}
+        object.__setattr__(self, "text", well_formed(self.text))
+        object.__setattr__(self, "metadata", metadata)
+        object.__setattr__(self, "id_", well_formed(self.id_) or self.text_hash)
+
+    @property
+    def doc_id(self) -> str:
+        return self.id_
+
+    def get_content(self) -> str:
+        return self.text
 
     @property
     def text_hash(self) -> str:
@@ -33,7 +48,7 @@ class Document:
     @property
     def name(self) -> str:
         """The file's name, or the start of its identity when it came from no file."""
-        return str(self.metadata.get("file_name") or self.id_[:8])
+        return well_formed(str(self.metadata.get("file_name") or self.id_[:8]))
 
     def page_at(self, offset: int) -> int | None:
         """The page (from 1) on which the character at `offset` stands; None without pages."""
@@ -42,7 +57,10 @@ class Document:
 
 @dataclass(frozen=True)
 class Node:
-    """A passage: one stretch of a document's text, as long as the embedding model reads."""
+    """A passage: one stretch of a document's text, as long as the embedding model reads.
+
+    `node_id`, `ref_doc_id` and `get_content()` are LlamaIndex's names.
+    """
 
     text: str
     document_id: str
@@ -62,6 +80,17 @@ class Node:
         return f"{self.document_id}:{self.ordinal}"
 
     @property
+    def node_id(self) -> str:
+        return self.id_
+
+    @property
+    def ref_doc_id(self) -> str:
+        return self.document_id
+
+    def get_content(self) -> str:
+        return self.text
+
+    @property
     def end(self) -> int:
         """Offset just after the passage in the document's text, in characters."""
         return self.start + len(self.text)
@@ -73,17 +102,33 @@ class Node:
 
     @property
     def label(self) -> str:
-        """Where the passage stands, for a person: file, then page or headings."""
+        """Where the passage stands, for a person, on one line: file, then page or headings."""
         where = f"page {self.page}" if self.page else " › ".join(self.headings)
-        return f"{self.file_name}, {where}" if where else self.file_name
+        label = f"{self.file_name}, {where}" if where else self.file_name
+        return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", label)
 
 
 @dataclass(frozen=True)
 class NodeWithScore:
-    """A passage that was found, and how near it is to the question (cosine, at most 1)."""
+    """A passage that was found, and how near it is to the question.
+
+    `node_id`, `get_content()` and `get_score()` are LlamaIndex's names.
+    """
 
     node: Node
-    score: float
+    score: float | None = None
+    """Cosine, at most 1; None where who found it gives no score."""
+
+    @property
+    def node_id(self) -> str:
+        return self.node.id_
+
+    def get_content(self) -> str:
+        return self.node.text
+
+    def get_score(self) -> float:
+        """The score; 0 where there is none."""
+        return self.score or 0.0
 
     @property
     def text(self) -> str:
@@ -123,6 +168,15 @@ class Completion:
 
     finish_reason: FinishReason
     usage: Usage | None = None
+
+
+def well_formed(text: str) -> str:
+    """`text` with each lone surrogate (as in a file name that is not UTF-8) replaced by U+FFFD."""
+    return re.sub(r"[\ud800-\udfff]", "\ufffd", text)
+
+
+def _clean(value: Any) -> Any:
+    return well_formed(value) if isinstance(value, str) else value
 
 
 def counted(number: int, noun: str) -> str:

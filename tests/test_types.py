@@ -1,5 +1,7 @@
 """Identity, places and labels of the values that travel along both ways."""
 
+from pathlib import Path
+
 import pytest
 
 from rag.types import Document, Node, NodeWithScore, counted
@@ -9,6 +11,27 @@ def test_a_document_is_known_by_its_text() -> None:
     one, same, other = Document("a", {"file_name": "x"}), Document("a"), Document("b")
     assert one.id_ == same.id_ != other.id_
     assert Document("a", id_="given").id_ == "given"
+
+
+LONE = "\ud800"
+"""Half a character: Python keeps it in a text, nothing can encode it."""
+
+
+def test_lone_surrogates_are_replaced_when_a_document_is_made() -> None:
+    document = Document(f"a{LONE}b", {f"k{LONE}": f"v{LONE}", "n": 1}, page_starts=(0, 2))
+    assert (document.text, document.page_starts) == ("a\ufffdb", (0, 2))
+    assert document.metadata == {"k\ufffd": "v\ufffd", "n": 1}
+    assert document.id_ == document.text_hash == Document("a\ufffdb").id_
+    assert Document("a", id_=f"x{LONE}").id_ == "x\ufffd"
+    assert Document("a", {"file_name": Path(f"x{LONE}.md")}).name == "x\ufffd.md"
+    assert Document("aü🙂\n").text == "aü🙂\n"
+
+
+def test_the_metadata_of_a_document_is_its_own() -> None:
+    metadata = {"a": 1}
+    document = Document("x", metadata)
+    metadata["a"] = 2
+    assert document.metadata == {"a": 1}
 
 
 def test_a_document_without_a_file_is_named_by_its_identity() -> None:
@@ -43,6 +66,25 @@ def test_a_label_says_where_a_passage_stands(
     page: int | None, headings: tuple[str, ...], label: str
 ) -> None:
     assert Node("t", "d", 0, 0, "f.md", page, headings).label == label
+
+
+def test_a_label_is_one_line_whatever_the_file_is_called() -> None:
+    node = Node("t", "d", 0, 0, "two\nlines\u2028\x1b[31m.md", headings=("A\r\nB",))
+    assert node.label == "two lines [31m.md, A B"
+    assert node.file_name == "two\nlines\u2028\x1b[31m.md"
+
+
+def test_llama_index_s_names_for_what_a_document_and_a_passage_have() -> None:
+    document, node = Document("text", id_="d"), Node("passage", "d", 4, 10)
+    assert (document.doc_id, document.get_content()) == ("d", "text")
+    assert (node.node_id, node.ref_doc_id, node.get_content()) == ("d:4", "d", "passage")
+    hit = NodeWithScore(node, 0.5)
+    assert (hit.node_id, hit.get_content(), hit.get_score()) == ("d:4", "passage", 0.5)
+
+
+def test_who_finds_a_passage_need_not_score_it() -> None:
+    hit = NodeWithScore(Node("passage", "d", 0, 0))
+    assert (hit.score, hit.get_score()) == (None, 0.0)
 
 
 def test_a_passage_is_embedded_below_its_headings() -> None:

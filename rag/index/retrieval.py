@@ -5,7 +5,7 @@ from typing import Protocol
 
 from rag.index.embedding import Embedding
 from rag.index.store import ChromaStore
-from rag.types import NodeWithScore
+from rag.types import NodeWithScore, well_formed
 
 
 class Retriever(Protocol):
@@ -30,7 +30,7 @@ class VectorIndexRetriever:
         self.similarity_top_k = similarity_top_k
 
     def retrieve(self, query: str) -> list[NodeWithScore]:
-        (vector,) = self.embed_model.embed([query])
+        (vector,) = self.embed_model.embed([well_formed(query)])
         found = [hit for store in self.stores for hit in store.query(vector, self.similarity_top_k)]
-        found.sort(key=lambda hit: hit.score, reverse=True)
+        found.sort(key=NodeWithScore.get_score, reverse=True)
         return found[: self.similarity_top_k]

@@ -1,10 +1,12 @@
 """A question finds its passages, over one index or several."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from rag.index.embedding import HashEmbedding
+from rag.index.embedding_huggingface import HuggingFaceEmbedding
 from rag.index.ingestion import ingest
 from rag.index.retrieval import VectorIndexRetriever
 from rag.index.store import ChromaStore
@@ -69,6 +71,22 @@ def test_a_question_without_words_is_no_error(
 ) -> None:
     fill(store, cat="cats sleep")
     assert len(VectorIndexRetriever([store], hash_embedding).retrieve("?!")) == 1
+
+
+def test_a_question_with_half_a_character_is_no_error(
+    store: ChromaStore, hash_embedding: HashEmbedding
+) -> None:
+    fill(store, cat="cats sleep", rhine="the rhine")
+    assert names(VectorIndexRetriever([store], hash_embedding, 1), "\ud800 cats") == ["cat"]
+
+
+@pytest.mark.slow
+def test_a_question_with_half_a_character_is_no_error_for_the_real_model(models_dir: Path) -> None:
+    embedding = HuggingFaceEmbedding(models_dir=models_dir)
+    store = ChromaStore(None, embedding.name)
+    list(ingest(Document("Half a character: \ud800."), store, embedding))
+    assert len(VectorIndexRetriever([store], embedding).retrieve("\ud800?")) == 1
+    store.close()
 
 
 @pytest.mark.parametrize("top_k", [0, -1])
