@@ -8,12 +8,17 @@ from rag.types import NodeWithScore
 
 @dataclass(frozen=True)
 class SimilarityPostprocessor:
-    """Keeps the passages with a score (cosine, at most 1) of `similarity_cutoff` or more."""
+    """Keeps the passages with a score (cosine, at most 1) of `similarity_cutoff` or more.
+
+    One without a score is left out.
+    """
 
     similarity_cutoff: float
 
     def __call__(self, nodes: Sequence[NodeWithScore], query: str) -> list[NodeWithScore]:  # noqa: ARG002
-        return [hit for hit in nodes if hit.score >= self.similarity_cutoff]
+        return [
+            hit for hit in nodes if hit.score is not None and hit.score >= self.similarity_cutoff
+        ]
 
 
 def best_only(nodes: Sequence[NodeWithScore], query: str) -> Sequence[NodeWithScore]:  # noqa: ARG001

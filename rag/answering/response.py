@@ -58,9 +58,10 @@ class Response:
         return self.response
 
     def get_formatted_sources(self, length: int = 100) -> str:
-        """Each source's place, score and the first `length` characters of its text."""
+        """Each source's place, its score where it has one, and the first `length` characters of
+        its text."""
         return "\n\n".join(
-            f"> Source ({hit.node.label}, {hit.score:.2f}): {shorten_text(hit.text, length)}"
+            f"> Source ({_place_and_score(hit)}): {shorten_text(hit.text, length)}"
             for hit in self.source_nodes
         )
 
@@ -96,6 +97,10 @@ class Response:
         for event in events:
             response.take(event)
         return response
+
+
+def _place_and_score(hit: NodeWithScore) -> str:
+    return hit.node.label if hit.score is None else f"{hit.node.label}, {hit.score:.2f}"
 
 
 def shorten_text(text: str, length: int) -> str:

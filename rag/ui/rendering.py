@@ -112,14 +112,19 @@ def _source(number: int, hit: NodeWithScore) -> str:
     # A PDF's lines end where its page did, which is narrower or wider than this one.
     text = re.sub(r"(?<!\n)\n(?!\n)", " ", node.text) if node.page else node.text
     place = f"page {node.page}" if node.page else " › ".join(node.headings)
+    score = "" if hit.score is None else _score(hit.score)
     return (
         f'<li class="source"><details {"open" if number == 1 else ""}><summary>'
         f'<span class="number">{number}</span>'
         f'<span class="where"><b>{html.escape(node.file_name)}</b>'
-        f"<small>{html.escape(place)}</small></span>"
-        f'<span class="score" title="Cosine similarity to the question">'
-        f"{max(hit.score, 0):.2f}</span>"
+        f"<small>{html.escape(place)}</small></span>{score}"
         f"</summary><blockquote>{html.escape(text)}</blockquote></details></li>"
+    )
+
+
+def _score(score: float) -> str:
+    return (
+        f'<span class="score" title="Cosine similarity to the question">{max(score, 0):.2f}</span>'
     )
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from rag.answering.postprocessing import SimilarityPostprocessor, best_only
+from rag.types import NodeWithScore
 from tests.answering.conftest import hit
 
 FOUND = [hit("a", score=0.9), hit("b", score=0.5), hit("c", score=0.5), hit("d", score=-0.2)]
@@ -15,6 +16,11 @@ def test_passages_below_the_cut_off_are_left_out(cutoff: float, kept: int) -> No
     given = list(FOUND)
     assert SimilarityPostprocessor(cutoff)(given, "q") == FOUND[:kept]
     assert given == FOUND
+
+
+def test_a_passage_without_a_score_is_left_out() -> None:
+    unscored = NodeWithScore(FOUND[0].node)
+    assert SimilarityPostprocessor(-1)([unscored, *FOUND], "q") == FOUND
 
 
 def test_its_name_for_the_cut_off_is_llama_index_s() -> None:

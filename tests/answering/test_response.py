@@ -23,7 +23,7 @@ from rag.answering.events import (
 from rag.answering.response import AsyncStreamingResponse, Response, StreamingResponse, shorten_text
 from rag.answering.synthesis import ResponseSynthesizer
 from rag.errors import ProviderError
-from rag.types import Completion, FinishReason, Reasoning, Usage
+from rag.types import Completion, FinishReason, NodeWithScore, Reasoning, Usage
 from tests.answering.conftest import GUARD, Finds, Says, hit, hits
 
 PIECES = ["The", " sky", " is", " blue", ".\n"]
@@ -136,6 +136,10 @@ def test_06_the_sources_name_place_score_and_the_start_of_the_text() -> None:
     assert len(first.split("): ")[1]) <= 100
     assert second == "> Source (a.md, A › B, 0.50): two lines"
     assert Response().get_formatted_sources() == ""
+    unscored = NodeWithScore(nodes[1].node)
+    assert Response(source_nodes=[unscored]).get_formatted_sources() == (
+        "> Source (a.md, A › B): two lines"
+    )
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 5, 9, 10, 100])

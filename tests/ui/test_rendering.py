@@ -253,6 +253,12 @@ class TestSources:
         assert second.find("blockquote").text == "Why <b>?"
         assert [li.find(class_="number").text for li in (first, second)] == ["1", "2"]
 
+    def test_one_without_a_score(self) -> None:
+        turn = Turn("a?", sources=(NodeWithScore(hit().node),))
+        (source,) = safe(rendering.sources(turn)).find_all("li")
+        assert not source.find(class_="score")
+        assert source.find("blockquote").text == hit().text
+
     def test_those_that_were_found_but_not_read_come_after(self) -> None:
         soup = safe(rendering.sources(Turn("a?", sources=(hit(),), others=(hit(), hit()))))
         first, second = soup.find_all("ol")
