@@ -67,6 +67,9 @@ def main(path: str, file_name: str) -> None:
         answer = dataclasses.asdict(load(Path(path), file_name))
     except errors.DocumentError as error:
         answer = {"error": type(error).__name__, "reason": error.reason}
+    except OSError as error:
+        reason = f"it cannot be opened: {error.strerror or error}."
+        answer = {"error": "DocumentError", "reason": reason}
     except MemoryError:
         reason = "reading it took too much memory and was stopped."
         answer = {"error": "DocumentError", "reason": reason}

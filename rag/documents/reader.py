@@ -14,6 +14,7 @@ from rag.types import Document
 logger = logging.getLogger(__name__)
 
 AnyPath = str | os.PathLike[str]
+READABLE = ", ".join(sorted(LOADERS))
 
 
 class SimpleDirectoryReader:
@@ -22,26 +23,25 @@ class SimpleDirectoryReader:
     `input_dir` is a folder, a file, or a list of files. Of a folder those files are read whose
     type is known (`required_exts`: only those with these endings) and whose name does not begin
     with a dot; with `recursive` also those of the folders in it. Raises ConfigurationError where
-    there is no such folder or file, or nothing in the folder to read.
+    there is no such folder or file, nothing in the folder to read, or a type that cannot be read
+    is asked for.
     """
 
     def __init__(
         self,
         input_dir: AnyPath | Sequence[AnyPath] | None = None,
-        input_files: Sequence[AnyPath] | None = None,
+        input_files: AnyPath | Sequence[AnyPath] | None = None,
         *,
         recursive: bool = False,
-        required_exts: Sequence[str] | None = None,
+        required_exts: str | Sequence[str] | None = None,
         read_timeout: float = 120,
     ):
-        if isinstance(input_dir, str | os.PathLike):
-            place = Path(input_dir).expanduser()
-            self._folder = place if place.is_dir() else None
-            named: Sequence[AnyPath] = [] if place.is_dir() else [place]
-        else:
-            self._folder, named = None, input_dir or []
+        places = _paths(input_dir)
+        alone = isinstance(input_dir, str | os.PathLike)
+        self._folder = places.pop() if alone and places[0].is_dir() else None
         self._read_timeout = read_timeout
-        self.input_files = [Path(path).expanduser() for path in (*named, *(input_files or ()))]
+        self.input_files = places + _paths(input_files)
+        wanted = _endings(required_exts)
         for file in self.input_files:
             if file.is_dir():
                 raise ConfigurationError(
@@ -50,12 +50,11 @@ class SimpleDirectoryReader:
             if not file.is_file():
                 raise ConfigurationError(f"There is no file or folder {file}. Check the path.")
         if self._folder:
-            wanted = {ending.lower() for ending in required_exts or LOADERS}
             self.input_files += _files(self._folder, wanted, recursive)
         if not self.input_files:
             raise ConfigurationError(
                 f"There is nothing to read in {self._folder or 'an empty list'}. "
-                f"Files of these types are read: {', '.join(sorted(LOADERS))}."
+                f"Files of these types are read: {READABLE}."
             )
 
     def load_data(self) -> list[Document]:
@@ -68,7 +67,8 @@ class SimpleDirectoryReader:
         failed: DocumentError | None = None
         for file in self.input_files:
             try:
-                document = load_isolated(file, file.name, self._read_timeout)
+                name = os.fsencode(file.name).decode("utf-8", "replace")
+                document = load_isolated(file, name, self._read_timeout)
                 metadata = {**document.metadata, "file_path": str(file)}
                 documents.append(replace(document, metadata=metadata))
             except DocumentError as error:
@@ -79,6 +79,25 @@ class SimpleDirectoryReader:
         if failed and not documents:
             raise failed
         return documents
+
+
+def _paths(given: AnyPath | Sequence[AnyPath] | None) -> list[Path]:
+    paths = [given] if isinstance(given, str | os.PathLike) else given or []
+    if not all(os.fspath(path) for path in paths):
+        raise ConfigurationError("A path is empty. The folder you are in is '.'.")
+    return [Path(path).expanduser() for path in paths]
+
+
+def _endings(required: str | Sequence[str] | None) -> set[str]:
+    """The endings as they are in `LOADERS`, whether they were given with their dot or without."""
+    given = [required] if isinstance(required, str) else required or LOADERS
+    endings = {f".{ending.lower().removeprefix('.')}" for ending in given}
+    if unknown := endings - set(LOADERS):
+        raise ConfigurationError(
+            f"Files of these types cannot be read: {', '.join(sorted(unknown))}. "
+            f"Possible are {READABLE}."
+        )
+    return endings
 
 
 def _files(folder: Path, endings: set[str], recursive: bool) -> Iterator[Path]:

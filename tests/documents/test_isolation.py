@@ -124,6 +124,23 @@ def test_a_parser_that_takes_all_memory(parser: Path, pdf: Path) -> None:
         load_isolated(pdf, "a.pdf", HANG)
 
 
+@pytest.mark.parametrize(
+    ("name", "why"), [("gone.md", "No such file or directory"), ("folder.md", "Is a directory")]
+)
+def test_a_file_that_cannot_be_opened_says_why(tmp_path: Path, name: str, why: str) -> None:
+    (tmp_path / "folder.md").mkdir()
+    with pytest.raises(DocumentError, match=rf"^{name}: it cannot be opened: {why}\.$"):
+        load_isolated(tmp_path / name, name, HANG)
+
+
+def test_a_file_that_may_not_be_read_says_so(note: Path) -> None:
+    note.chmod(0)
+    if os.access(note, os.R_OK):
+        pytest.skip("nothing is forbidden to this user")
+    with pytest.raises(DocumentError, match=r"it cannot be opened: Permission denied\.$"):
+        load_isolated(note, "note.md", HANG)
+
+
 def test_a_parser_sees_no_keys(
     parser: Path, pdf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
