@@ -1,5 +1,6 @@
 """What a language model is to the rest of Rivulet."""
 
+import re
 from collections.abc import Generator, Sequence
 from typing import Protocol
 
@@ -70,6 +71,31 @@ def check_options(max_tokens: int | None, temperature: float | None) -> None:
         )
 
 
+_PART = re.compile(
+    r"""
+    [ ]?  # a space before a letter or a sign belongs to it
+    (?:
+        [A-Z]? (?:[ct]h | [b-df-hj-np-tv-xz])? [aeiouy] (?:n[dt] | [b-df-hj-np-tv-xz])?
+        | [A-Za-z]  # out of such a syllable
+        | [!-/:-@\[-`{-~]
+    )
+    | [ ](?=[0-9]) | [ ]{1,4}(?![0-9])
+    | [^A-Za-z ]
+    """,
+    re.VERBOSE,
+)
+
+
 def estimate_tokens(text: str) -> int:
-    """Tokens of `text` where the tokenizer is elsewhere: more than what common ones count."""
-    return len(text.encode()) // 3 + 1
+    """Tokens of `text` where the tokenizer is elsewhere: rather too many.
+
+    A token is counted for each short syllable of ASCII letters, each letter beside one, digit
+    and sign, and each byte of any other character, of which no tokenizer of bytes makes more. For
+    letters that is what was measured: not less than the tokenizers of SmolLM2, GPT-3 to GPT-4o,
+    Claude (the published one) and DeepSeek counted in prose of 45 languages, code, tables,
+    addresses, base64, and letters drawn at random; but syllables that no language has can have
+    more. It is about twice SmolLM2's count of English prose, up to 3 times that of other
+    scripts, and still more of the newest tokenizers'.
+    """
+    parts = len(_PART.findall(text))
+    return parts + len(text.encode("utf-8", "surrogatepass")) - len(text) + 1
