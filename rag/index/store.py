@@ -6,9 +6,7 @@ the record is written last and removed first, so a crash leaves no half document
 passages of a document are those whose identity begins with its record's `key`: another version
 of it has another key, and stands beside the old one until the record is changed.
 
-Chroma is made for one process. Here several may have a folder open: who writes is alone with it
-(`lock`), and leaves a mark (`written`) by which the others know that they have to open it anew.
-Without a mark a process broke off while it wrote, and what it left is taken out.
+A folder belongs to one process at a time: two would write over each other's vectors.
 """
 
 import hashlib
@@ -17,13 +15,13 @@ import time
 import uuid
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import wraps
 from itertools import count
 from pathlib import Path
 from threading import RLock
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from weakref import WeakValueDictionary
 
 import chromadb
 from chromadb.config import Settings
@@ -48,7 +46,8 @@ HNSW: Any = {
 the questions over passages that are much alike missed the passage they fit (docs/decisions.md)."""
 # Documents are never searched by nearness; Chroma wants a vector for every record.
 _NO_VECTOR = [0.0]
-_number = count()
+PATIENCE = 5.0
+"""Seconds to wait for a folder that another process has open: it may be about to end."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +62,13 @@ class StoredDocument:
     characters: int
     added: float
     """When it came in, in seconds since 1970."""
-    content_hash: str = ""
-    """Changes with the text and the metadata; empty in an index of an earlier version."""
+    content_hash: str
+    """Changes with the text and the metadata."""
 
     @property
     def key(self) -> str:
         """What the identities of its passages begin with."""
-        return f"{self.id_}:{self.content_hash}" if self.content_hash else self.id_
+        return f"{self.id_}:{self.content_hash}"
 
 
 P = ParamSpec("P")
@@ -79,8 +78,7 @@ R = TypeVar("R")
 def _while_open(
     method: Callable[Concatenate["ChromaStore", P], R],
 ) -> Callable[Concatenate["ChromaStore", P], R]:
-    """Runs `method` in zeroed memory, on an index that is up to date unless another is writing to
-    it just now. Raises StoreError when it is closed."""
+    """Runs `method` in zeroed memory. Raises StoreError when the index is closed."""
 
     @wraps(method)
     def checked(store: "ChromaStore", /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -89,30 +87,48 @@ def _while_open(
                 "This index was closed. Open it again, or close it after its last use."
             )
         with zeroed_memory():
-            store._glance()
             return method(store, *args, **kwargs)
 
     return checked
+
+
+class _Folder:
+    """A folder that this process has open, alone, for as long as one of its stores is."""
+
+    def __init__(self, path: Path):
+        path.mkdir(parents=True, exist_ok=True)
+        self.writing = RLock()
+        self._lock = FileLock(path / "lock", PATIENCE, thread_local=False)  # it goes with this
+        self._lock.acquire()
+
+
+_folders: WeakValueDictionary[Path, _Folder] = WeakValueDictionary()
+_opening = RLock()
 
 
 class ChromaStore:
     """One index in the folder `path`; in memory when None.
 
     Raises EmbeddingMismatchError when the index was made by another embedding model than
-    `embed_model`, and StoreError when the folder cannot be opened.
+    `embed_model`, and StoreError when the folder cannot be opened, or another process has it open.
     """
 
     @zeroed_memory()
     def __init__(self, path: Path | None, embed_model: str):
-        self._path = path = path and path.absolute()  # the working folder may change
-        self._lock: Any = FileLock(path / "lock") if path else RLock()
-        self._embed_model = embed_model
-        self._close_outdated: Callable[[], object] = lambda: None
-        with _opening(path):
-            if path:
-                path.mkdir(parents=True, exist_ok=True)
-            with self._lock:
-                self._open()
+        self._path = path and path.resolve()  # the working folder may change
+        try:
+            with _opening:
+                self._open(embed_model)
+        except Timeout as error:
+            raise StoreError(
+                f"The index in {path} is in use by another process. End that, or choose another "
+                f"folder (storage_dir in Python, RAG_DATA_DIR for the page)."
+            ) from error
+        except Exception as error:  # Chroma raises its own kinds and Rust's
+            raise StoreError(
+                f"The index in {path or 'memory'} cannot be opened: {error}. Move the folder away, "
+                f"or choose another one (storage_dir in Python, RAG_DATA_DIR for the page)."
+            ) from error
         made_by = (self._passages.metadata or {}).get("embed_model")
         if made_by != embed_model:
             self.close()
@@ -142,17 +158,22 @@ class ChromaStore:
         numbers: Any = [list(vector) for vector in vectors]
         texts = [node.text for node in nodes]
         places: Any = [_to_metadata(node) for node in nodes]
-        with self._writing(document.id_):
-            for begin in range(0, len(nodes), BATCH):
-                batch = slice(begin, begin + BATCH)
-                self._passages.upsert(ids[batch], numbers[batch], places[batch], texts[batch])
-            self._documents.upsert([fields.pop("id_")], cast(Any, [_NO_VECTOR]), [fields])
+        with self._writing:
+            try:
+                for begin in range(0, len(nodes), BATCH):
+                    batch = slice(begin, begin + BATCH)
+                    self._passages.upsert(ids[batch], numbers[batch], places[batch], texts[batch])
+                self._documents.upsert([fields.pop("id_")], cast(Any, [_NO_VECTOR]), [fields])
+            finally:  # of the old version, or of the new one where that failed
+                self._remove_orphans(document.id_)
+                self._overwrite_unused()
 
     @_while_open
     def delete(self, document_id: str) -> None:
         """Take out a document and its passages; nothing happens when it is not there."""
-        with self._writing(document_id):
+        with self._writing:
             self._documents.delete(ids=[document_id])
+            self._remove_orphans(document_id)
 
     @_while_open
     def documents(self) -> list[StoredDocument]:
@@ -185,81 +206,49 @@ class ChromaStore:
 
     def close(self) -> None:
         """Give back the files, threads and memory; the index must not be used afterwards."""
-        self._close_outdated()
         self._close()
 
-    def _open(self) -> None:
+    def _open(self, embed_model: str) -> None:
+        folder, is_new = None, False
+        if self._path:
+            folder = _folders.get(self._path)
+            is_new = folder is None
+            folder = _folders[self._path] = folder or _Folder(self._path)
+        self._writing = folder.writing if folder else RLock()
         settings = Settings(anonymized_telemetry=False)
         # Clients in memory share one store: the name keeps indexes apart there.
         suffix = "" if self._path else f"-{uuid.uuid4().hex}"
         names = (f"passages{suffix}", f"documents{suffix}")
-        self._client: Any = (
-            chromadb.PersistentClient(_spelled_anew(self._path), settings)
+        client: Any = (
+            chromadb.PersistentClient(self._path, settings)
             if self._path
             else chromadb.EphemeralClient(settings)
         )
         # A store that is dropped gives back what it holds, as one that is closed.
-        self._close = weakref.finalize(self, _release, self._client, () if self._path else names)
+        own = () if self._path else names
+        self._close = weakref.finalize(self, _release, client, own, folder)
         self._close.atexit = False  # nothing is left to be written then
-        self._passages = self._client.get_or_create_collection(
+        self._passages = client.get_or_create_collection(
             names[0],
             embedding_function=None,
             configuration={"hnsw": HNSW},
-            metadata={"embed_model": self._embed_model},
+            metadata={"embed_model": embed_model},
         )
-        self._documents = self._client.get_or_create_collection(names[1], embedding_function=None)
-        self._seen = self._last_write()
-        if self._path and not self._seen:  # or it is new, or of an earlier version
-            self._remove_orphans()
-            self._finish_write()
+        self._documents = client.get_or_create_collection(names[1], embedding_function=None)
+        if is_new:
+            known = sum(record.passages for record in self._records())
+            if self._passages.count() != known:  # a process broke off while it wrote
+                self._remove_orphans()
+            self._overwrite_unused()
 
     def _records(self, **which: Any) -> Iterator[StoredDocument]:
         for found in _batches(self._documents, include=["metadatas"], **which):
             for id_, fields in zip(found["ids"], found["metadatas"], strict=True):
-                fields.pop("text_hash", None)  # of an earlier version
                 yield StoredDocument(id_, **fields)
 
-    def _last_write(self) -> str:
-        """What tells the last write from all others; empty while one is begun and not ended."""
-        try:
-            return (self._path / "written").read_text() if self._path else ""
-        except FileNotFoundError:
-            return ""
-
-    def _finish_write(self) -> None:
+    def _overwrite_unused(self) -> None:
         if self._path:
             overwrite_unused(self._path)
-            self._seen = uuid.uuid4().hex
-            (self._path / "written").write_text(self._seen)
-
-    def _catch_up(self) -> None:
-        """Open the index anew when another has written to it: Chroma would not see that, and in
-        the end write over it."""
-        if self._last_write() != self._seen:
-            self._close_outdated()  # of the last time: who read from it has ended
-            self._close_outdated = self._close
-            with _opening(self._path):
-                self._open()
-
-    def _glance(self) -> None:
-        """Catch up, unless another is writing just now."""
-        if isinstance(self._lock, FileLock) and self._last_write() not in ("", self._seen):
-            with suppress(Timeout), self._lock.acquire(blocking=False):
-                self._catch_up()
-
-    @contextmanager
-    def _writing(self, document_id: str) -> Iterator[None]:
-        """Alone with the index, to change a document. However that ends, no passage of it is left
-        that its record does not know."""
-        with self._lock:
-            self._catch_up()
-            if self._path:
-                (self._path / "written").unlink()
-            try:
-                yield
-            finally:
-                self._remove_orphans(document_id)
-                self._finish_write()
 
     def _remove_orphans(self, document_id: str | None = None) -> None:
         """Take out the passages that no record knows: all of them, or those of one document."""
@@ -283,23 +272,6 @@ def content_hash(document: Document) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
-@contextmanager
-def _opening(folder: Path | None) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # Chroma raises its own kinds and Rust's
-        raise StoreError(
-            f"The index in {folder or 'memory'} cannot be opened: {error}. Move the folder away, "
-            f"or choose another one (storage_dir in Python, RAG_DATA_DIR for the page)."
-        ) from error
-
-
-def _spelled_anew(folder: Path) -> str:
-    """The path of `folder` as it was not spelled before: clients of a path that is spelled alike
-    share what Chroma has read from it."""
-    return str(folder) + f"{next(_number):b}".replace("0", "/").replace("1", "/.")
-
-
 def _batches(collection: Any, **which: Any) -> Iterator[Any]:
     """What `collection.get(**which)` gives, `READ` records at a time."""
     for offset in count(0, READ):
@@ -310,7 +282,8 @@ def _batches(collection: Any, **which: Any) -> Iterator[Any]:
 
 
 @zeroed_memory()
-def _release(client: Any, collections: Sequence[str]) -> None:
+def _release(client: Any, collections: Sequence[str], folder: _Folder | None) -> None:  # noqa: ARG001
+    """Ends what a store holds; the folder is given back with the last store that holds it."""
     for name in collections:  # in memory they would stay as long as the process
         client.delete_collection(name)
     client.close()
@@ -347,5 +320,5 @@ def _to_node(text: str, place: Any) -> Node:
         place["file_name"],
         place["page"] or None,
         tuple(headings.split("\n")) if headings else (),
-        json.loads(place.get("metadata", "{}")),
+        json.loads(place["metadata"]),
     )

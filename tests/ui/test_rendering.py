@@ -50,7 +50,7 @@ def hit(text: str = "The sky is blue.", name: str = "a.pdf", **place: object) ->
 
 
 def stored(name: str, pages: int = 0, passages: int = 1, id_: str = "d1") -> StoredDocument:
-    return StoredDocument(id_, name, pages, passages, 10, 0.0)
+    return StoredDocument(id_, name, pages, passages, 10, 0.0, "")
 
 
 def parts(turn: Turn, status: str = "") -> list[str]:
