@@ -177,7 +177,7 @@ class HuggingFaceLLM:
                     )
             except RivuletError as error:
                 result = error
-            except Exception as error:  # it belongs to the reader, whatever it is
+            except BaseException as error:  # it belongs to the reader, whatever it is
                 result = ModelError(
                     f"The model {self.model_name} failed: {error}. Ask again, or choose another."
                 )
