@@ -7,7 +7,8 @@ RivuletError
 │   ├── FileTooLargeError       it is over a limit
 │   └── UnsupportedFileError    its type cannot be read, or is not what its name says
 ├── StoreError                  the index cannot be opened or used
-│   └── EmbeddingMismatchError  another model embedded it
+│   ├── EmbeddingMismatchError  another model embedded it
+│   └── OutdatedIndexError      another version of Rivulet made it
 └── ModelError                  a language or embedding model cannot be used
     ├── ModelUnavailableError   its weights cannot be had or loaded
     ├── ContextWindowError      the prompt does not fit its window
@@ -50,6 +51,10 @@ class StoreError(RivuletError):
 
 class EmbeddingMismatchError(StoreError):
     """The index was made with another embedding model than the one that is set."""
+
+
+class OutdatedIndexError(StoreError):
+    """The index was made by another version of Rivulet, which wrote it differently."""
 
 
 class ModelError(RivuletError):

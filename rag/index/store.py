@@ -15,6 +15,7 @@ import time
 import uuid
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import wraps
 from itertools import count
@@ -27,7 +28,7 @@ import chromadb
 from chromadb.config import Settings
 from filelock import FileLock, Timeout
 
-from rag.errors import EmbeddingMismatchError, StoreError
+from rag.errors import EmbeddingMismatchError, OutdatedIndexError, StoreError
 from rag.index.embedding import Vector
 from rag.index.memory import overwrite_unused, zeroed_memory
 from rag.types import Document, Node, NodeWithScore
@@ -46,6 +47,10 @@ HNSW: Any = {
 the questions over passages that are much alike missed the passage they fit (docs/decisions.md)."""
 # Documents are never searched by nearness; Chroma wants a vector for every record.
 _NO_VECTOR = [0.0]
+FORMAT = 2
+"""Of what is written; an index of another format cannot be read."""
+UNFINISHED = "unfinished"
+"""The file that is there while a document is put in or taken out."""
 PATIENCE = 5.0
 """Seconds to wait for a folder that another process has open: it may be about to end."""
 
@@ -129,7 +134,15 @@ class ChromaStore:
                 f"The index in {path or 'memory'} cannot be opened: {error}. Move the folder away, "
                 f"or choose another one (storage_dir in Python, RAG_DATA_DIR for the page)."
             ) from error
-        made_by = (self._passages.metadata or {}).get("embed_model")
+        about = self._passages.metadata or {}
+        if about.get("format") != FORMAT:
+            self.close()
+            raise OutdatedIndexError(
+                f"The index in {path} was made by another version of Rivulet. Remove it "
+                f'("Forget everything" on the page, the folder itself from Python) and add the '
+                f"documents again."
+            )
+        made_by = about.get("embed_model")
         if made_by != embed_model:
             self.close()
             raise EmbeddingMismatchError(
@@ -158,22 +171,17 @@ class ChromaStore:
         numbers: Any = [list(vector) for vector in vectors]
         texts = [node.text for node in nodes]
         places: Any = [_to_metadata(node) for node in nodes]
-        with self._writing:
-            try:
-                for begin in range(0, len(nodes), BATCH):
-                    batch = slice(begin, begin + BATCH)
-                    self._passages.upsert(ids[batch], numbers[batch], places[batch], texts[batch])
-                self._documents.upsert([fields.pop("id_")], cast(Any, [_NO_VECTOR]), [fields])
-            finally:  # of the old version, or of the new one where that failed
-                self._remove_orphans(document.id_)
-                self._overwrite_unused()
+        with self._changing(document.id_):
+            for begin in range(0, len(nodes), BATCH):
+                batch = slice(begin, begin + BATCH)
+                self._passages.upsert(ids[batch], numbers[batch], places[batch], texts[batch])
+            self._documents.upsert([fields.pop("id_")], cast(Any, [_NO_VECTOR]), [fields])
 
     @_while_open
     def delete(self, document_id: str) -> None:
         """Take out a document and its passages; nothing happens when it is not there."""
-        with self._writing:
+        with self._changing(document_id):
             self._documents.delete(ids=[document_id])
-            self._remove_orphans(document_id)
 
     @_while_open
     def documents(self) -> list[StoredDocument]:
@@ -232,23 +240,35 @@ class ChromaStore:
             names[0],
             embedding_function=None,
             configuration={"hnsw": HNSW},
-            metadata={"embed_model": embed_model},
+            metadata={"embed_model": embed_model, "format": FORMAT},
         )
         self._documents = client.get_or_create_collection(names[1], embedding_function=None)
-        if is_new:
-            known = sum(record.passages for record in self._records())
-            if self._passages.count() != known:  # a process broke off while it wrote
-                self._remove_orphans()
-            self._overwrite_unused()
+        if is_new and self._path and (self._path / UNFINISHED).exists():
+            self._remove_orphans()
+            self._end_change(self._path)
 
     def _records(self, **which: Any) -> Iterator[StoredDocument]:
         for found in _batches(self._documents, include=["metadatas"], **which):
             for id_, fields in zip(found["ids"], found["metadatas"], strict=True):
                 yield StoredDocument(id_, **fields)
 
-    def _overwrite_unused(self) -> None:
-        if self._path:
-            overwrite_unused(self._path)
+    @contextmanager
+    def _changing(self, document_id: str) -> Iterator[None]:
+        """However the change of a document ends, no passage is left that its record does not
+        know; what a crash leaves goes when the index is next opened."""
+        with self._writing:
+            if self._path:
+                (self._path / UNFINISHED).touch()
+            try:
+                yield
+            finally:
+                self._remove_orphans(document_id)
+                if self._path:
+                    self._end_change(self._path)
+
+    def _end_change(self, folder: Path) -> None:
+        overwrite_unused(folder)
+        (folder / UNFINISHED).unlink()
 
     def _remove_orphans(self, document_id: str | None = None) -> None:
         """Take out the passages that no record knows: all of them, or those of one document."""

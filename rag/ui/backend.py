@@ -4,6 +4,7 @@ Knows nothing of gradio.
 """
 
 import logging
+import shutil
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ from typing import Any
 
 from rag.config import Config
 from rag.documents.loading import LOADERS
+from rag.errors import OutdatedIndexError
 from rag.index.embedding import Embedding
 from rag.index.ingestion import Ingested, ingest_file
 from rag.index.retrieval import VectorIndexRetriever
@@ -90,7 +92,11 @@ class Backend:
         embedding = self.embedding.result()
         folder = self.config.data_dir / "samples" / label(embedding.name)
         folder.mkdir(parents=True, exist_ok=True)
-        store = ChromaStore(folder, embedding.name)
+        try:
+            store = ChromaStore(folder, embedding.name)
+        except OutdatedIndexError:  # it is ours, and can be made again
+            shutil.rmtree(folder)
+            store = ChromaStore(folder, embedding.name)
         current = set()
         for number, file in enumerate(self.sample_files):
             report("Reading the sample documents", number / len(self.sample_files))

@@ -12,7 +12,7 @@ import chromadb
 import pytest
 from chromadb.config import Settings
 
-from rag.errors import EmbeddingMismatchError, StoreError
+from rag.errors import EmbeddingMismatchError, OutdatedIndexError, StoreError
 from rag.index import store as store_module
 from rag.index.embedding import HashEmbedding
 from rag.index.store import ChromaStore, content_hash
@@ -419,6 +419,21 @@ def test_opening_another_store_leaves_what_is_being_added(
     first.close()
 
 
+def test_an_index_of_another_format_is_refused_and_nothing_is_lost(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ChromaStore(folder, "tiny")
+    put(store, "kept", EAST)
+    store.close()
+    monkeypatch.setattr(store_module, "FORMAT", 3)
+    with pytest.raises(OutdatedIndexError, match="made by another version of Rivulet"):
+        ChromaStore(folder, "tiny")
+    monkeypatch.undo()
+    again = ChromaStore(folder, "tiny")
+    assert len(again.query(EAST, 9)) == 1
+    again.close()
+
+
 def test_a_folder_belongs_to_one_process_at_a_time(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -472,6 +487,7 @@ def test_more_documents_than_are_read_at_once(
     for n in range(6):
         put(store, f"{n}", EAST, NORTH)
     store._passages.add(["half:0"], [EAST], [{"document_id": "half"}], ["half"])
+    (folder / "unfinished").touch()
     store.close()
     again = ChromaStore(folder, "tiny")
     assert {record.passages for record in again.documents()} == {2}
@@ -489,6 +505,7 @@ def test_an_index_of_very_many_documents_can_be_opened_and_listed(folder: Path) 
     for begin in range(0, 36_000, 4_000):
         ids = [f"d{n}" for n in range(begin, begin + 4_000)]
         store._documents.add(ids=ids, embeddings=[[0.0]] * len(ids), metadatas=[fields] * len(ids))
+    (folder / "unfinished").touch()
     store.close()
     again = ChromaStore(folder, "tiny")
     assert (len(again.documents()), len(again.query(EAST, 9))) == (36_001, 1)

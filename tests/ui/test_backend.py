@@ -85,6 +85,18 @@ def test_samples_of_an_older_version_are_taken_out(backend: Backend, samples: Pa
     later.samples.result().close()
 
 
+def test_samples_in_another_format_are_made_again(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend.samples.result().close()
+    monkeypatch.setattr("rag.index.store.FORMAT", 99)
+    later = Backend(backend.config, embedding=HashEmbedding())
+    later.embedding.start()
+    (document,) = later.samples.start().result().documents()
+    assert document.name == "sample.txt"
+    later.samples.result().close()
+
+
 def test_samples_are_embedded_once(backend: Backend) -> None:
     backend.samples.result().close()
 
