@@ -227,22 +227,22 @@ class ChromaStore:
         # Clients in memory share one store: the name keeps indexes apart there.
         suffix = "" if self._path else f"-{uuid.uuid4().hex}"
         names = (f"passages{suffix}", f"documents{suffix}")
-        client: Any = (
+        self._client: Any = (
             chromadb.PersistentClient(self._path, settings)
             if self._path
             else chromadb.EphemeralClient(settings)
         )
         # A store that is dropped gives back what it holds, as one that is closed.
         own = () if self._path else names
-        self._close = weakref.finalize(self, _release, client, own, folder)
+        self._close = weakref.finalize(self, _release, self._client, own, folder)
         self._close.atexit = False  # nothing is left to be written then
-        self._passages = client.get_or_create_collection(
+        self._passages = self._client.get_or_create_collection(
             names[0],
             embedding_function=None,
             configuration={"hnsw": HNSW},
             metadata={"embed_model": embed_model, "format": FORMAT},
         )
-        self._documents = client.get_or_create_collection(names[1], embedding_function=None)
+        self._documents = self._client.get_or_create_collection(names[1], embedding_function=None)
         if is_new and self._path and (self._path / UNFINISHED).exists():
             self._remove_orphans()
             self._end_change(self._path)
