@@ -27,6 +27,8 @@ class Document:
     document, whatever its metadata."""
     page_starts: tuple[int, ...] = ()
     """Offset in characters at which each page begins; empty when there are no pages."""
+    plain: bool = False
+    """Whether the text is no Markdown, such as source code: a # begins no heading in it."""
 
     def __post_init__(self) -> None:
         metadata = {_clean(key): _clean(value) for key, value in self.metadata.items()}

@@ -5,7 +5,7 @@ the embedding model's own tokenizer, so that no passage is longer than what the 
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 
 from semantic_text_splitter import MarkdownSplitter, TextSplitter
@@ -16,6 +16,10 @@ from rag.types import Document, Node
 PASSAGE_TOKENS = 160
 """Length limit of a passage. Shorter passages are found more surely and read faster; the
 embedding model's own limit (256 tokens for the default) leaves room for the headings."""
+
+STRETCH = 20_000
+"""Characters the splitter is given at once. Where it finds no words, its time grows with the square
+of them: 43 s for 200,000 characters of Chinese without a full stop."""
 
 _HEADING = re.compile(r"^(#{1,6})[ \t]+(.+?)[ \t]*#*$")
 _FENCE = re.compile(r"^ {0,3}(`{3,}(?=[^`]*$)|~{3,})")  # ```x``` is code within a line
@@ -33,14 +37,18 @@ def split(
     `document.text[node.start:node.end] == node.text`.
     """
     # Pages have no Markdown in them; a line that begins with # is no heading there.
-    splitter = TextSplitter if document.page_starts else MarkdownSplitter
+    plain = document.plain or document.page_starts
+    splitter = TextSplitter if plain else MarkdownSplitter
     if isinstance(tokenizer, Tokenizer):
         chunks = splitter.from_huggingface_tokenizer(tokenizer, max_tokens)
     else:
         chunks = splitter.from_callback(tokenizer, max_tokens)
     nodes: list[Node] = []
-    for begin, end, headings in _pages(document) if document.page_starts else _sections(document):
+    sections = _pages(document) if plain else _sections(document)
+    for begin, end, headings in _stretches(document.text, sections):
         for offset, text in chunks.chunk_indices(document.text[begin:end]):
+            if not plain and _FENCE.match(text) and "\n" not in text:
+                continue  # the mere edge of a block of code that is longer than a passage
             start = begin + offset
             page = document.page_at(start)
             metadata = dict(document.metadata) | ({"page_label": str(page)} if page else {})
@@ -63,8 +71,22 @@ Section = tuple[int, int, tuple[str, ...]]
 """Where a section begins and ends, in characters, and its headings, outermost first."""
 
 
+def _stretches(text: str, sections: Iterable[Section]) -> Iterator[Section]:
+    """The sections, the long ones in several stretches, each ended where the text has a break."""
+    for begin, end, headings in sections:
+        while end - begin > STRETCH:
+            middle, limit = begin + STRETCH // 2, begin + STRETCH
+            breaks = (
+                text.rfind(mark, middle, limit) + 1 for mark in ("\n\n", "\n", ". ", "。", " ")
+            )
+            stop = next(filter(None, breaks), limit)
+            yield begin, stop, headings
+            begin = stop
+        yield begin, end, headings
+
+
 def _pages(document: Document) -> Iterator[Section]:
-    for begin, end in pairwise((*document.page_starts, len(document.text))):
+    for begin, end in pairwise((*(document.page_starts or (0,)), len(document.text))):
         yield begin, end, ()
 
 

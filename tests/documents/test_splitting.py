@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from rag.documents.splitting import PASSAGE_TOKENS, split
+from rag.documents.splitting import PASSAGE_TOKENS, STRETCH, split
 from rag.types import Document, Node
 
 
@@ -41,6 +41,24 @@ def check(document: Document, nodes: list[Node]) -> None:
         assert node.end <= following.start
 
 
+def test_a_text_without_a_break_is_split_in_time_that_grows_with_it() -> None:
+    """Given whole, these would take a quarter of an hour each."""
+    for text in ("日本" * 200_000, "a" * 400_000, '{"a":[1,' * 50_000):
+        document = Document(text, plain=text.startswith("{"))
+        nodes = split(document, tokenizer())
+        check(document, nodes)
+        assert "".join(node.text for node in nodes) == text
+        assert max(len(node.text) for node in nodes) <= STRETCH
+
+
+def test_a_long_section_is_cut_at_a_paragraph() -> None:
+    paragraph = "The river flows. " * 20
+    text = "# Rivers\n\n" + "\n\n".join([paragraph] * 200)
+    nodes = split(Document(text), words)
+    assert {node.headings for node in nodes} == {("Rivers",)}
+    assert {node.text[:9] for node in nodes} == {"The river"}
+
+
 PIECES = st.sampled_from(
     [
         *("# One\n", "## Two\n", "### Three ###\n", "#hashtag\n", "####### seven\n", "#\n"),
@@ -71,13 +89,13 @@ def test_every_passage_is_a_stretch_of_the_text_and_fits(
 
 @settings(max_examples=100, deadline=None)
 @given(TEXTS, st.integers(1, 12))
-def test_nothing_but_heading_lines_is_left_out(text: str, limit: int) -> None:
+def test_nothing_but_headings_and_fences_is_left_out(text: str, limit: int) -> None:
     document = Document(text)
     nodes = split(document, words, limit)
     end = 0
     for start, following in [*((n.start, n.end) for n in nodes), (len(text), len(text))]:
         for line in text[end:start].splitlines():
-            assert not line.strip() or re.match(r"#{1,6}[ \t]", line), repr(line)
+            assert not line.strip() or re.match(r"#{1,6}[ \t]|\s*(```|~~~)", line), repr(line)
         end = following
 
 
