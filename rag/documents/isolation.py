@@ -1,7 +1,8 @@
-"""Reads a file in a process of its own, with a time limit.
+"""Reads a file in a process of its own, with a time and a memory limit.
 
-What a parser does with a hostile file (crash, hang, take all memory) ends with that process.
-The document comes back as JSON, never as pickle, because the sender is not to be trusted.
+What a parser does with a hostile file (crash, hang, take all memory) ends with that process, and
+costs one document: for the rest of an archive another process is started. The documents come back
+as lines of JSON, never as pickle, because the sender is not to be trusted.
 """
 
 import dataclasses
@@ -9,53 +10,136 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rag import errors
-from rag.documents.loading import load
+from rag.documents.archives import Part
+from rag.documents.loading import TEXT_LIMIT, load_part, parts
 from rag.types import Document
 
 MEMORY_LIMIT = 2_000_000_000
 """Bytes of address space a reading process may use, where the system can limit it."""
+LINE_LIMIT = 4 * TEXT_LIMIT
+"""Bytes of a document on its way here."""
+LATE = {"broken": "late"}
+TOO_MUCH = {
+    "error": "DocumentError",
+    "reason": "reading it took too much memory and was stopped.",
+}
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def load_isolated(path: Path, file_name: str, timeout: float) -> Document:
-    """`loading.load` in a process of its own.
+def load_isolated(
+    path: Path, file_name: str, timeout: float
+) -> Generator[Document | errors.DocumentError, None, None]:
+    """`loading.load` in a process of its own, which goes on while its reader is at work.
 
-    Raises what `load` raises, and DocumentError when the process takes longer than `timeout`
-    seconds or dies.
+    Raises what `load` raises. It is a DocumentError too when reading takes longer than `timeout`
+    seconds or the process dies. A file in an archive may take half of the time that is left, so
+    that one which hangs leaves time for the others.
     """
-    command = [sys.executable, "-m", __name__, str(path.resolve()), file_name]
+    left, told, broken = timeout, 0, True
+    reason = f"reading took longer than {timeout:.0f} seconds; the rest was left out."
+    unread = errors.DocumentError(file_name, reason)
+    while broken:
+        with _process(path, file_name, told) as process:
+            reading, broken = "", False
+            while not broken:
+                inner = reading not in ("", file_name)
+                limit = left / 2 if inner else left
+                begun = time.monotonic()
+                answer = _answer(process, limit)
+                left -= time.monotonic() - begun
+                if "reading" in answer:
+                    reading = str(answer["reading"])
+                    continue
+                if "end" in answer:
+                    return
+                broken = "broken" in answer
+                item = _item(answer, reading or file_name, limit)
+                if isinstance(item, errors.DocumentError) and not inner:
+                    if not told:
+                        raise item
+                    # What is in it could not be told to the end.
+                    yield unread if answer == LATE else item
+                    return
+                told += 1
+                yield item
+                reading = ""
+        if left < timeout / 50:
+            yield unread
+            return
+
+
+@contextmanager
+def _process(path: Path, file_name: str, skip: int) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", __name__, str(path.resolve()), file_name, str(skip)]
     # Nothing of ours is handed on: a parser has no business with keys.
     secrets = ("OPENAI_API_KEY", "RAG_AUTH", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
     env = {key: value for key, value in os.environ.items() if key not in secrets}
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _answer(process: subprocess.Popen[bytes], limit: float) -> dict[str, Any]:
+    """The next line; {"broken": ...} where there is none within `limit` seconds, or no sense."""
+    assert process.stdout
+    late = threading.Event()
+
+    def stop() -> None:
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(limit, stop)
+    timer.start()
     try:
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env={**env, "PYTHONIOENCODING": "utf-8"},
-            capture_output=True,
-            timeout=timeout,
-            check=False,
+        answer = json.loads(process.stdout.readline(LINE_LIMIT))
+    except (ValueError, RecursionError):
+        answer = None
+    finally:
+        timer.cancel()
+    if late.is_set():
+        return LATE
+    return answer if isinstance(answer, dict) else {"broken": "off"}
+
+
+def _item(answer: dict[str, Any], name: str, limit: float) -> Document | errors.DocumentError:
+    """The document or the error in an answer about the part of this name."""
+    if answer == LATE:
+        return errors.DocumentError(
+            name, f"reading it took longer than {limit:.0f} seconds and was stopped."
         )
-    except subprocess.TimeoutExpired as error:
-        raise errors.DocumentError(
-            file_name, f"reading it took longer than {timeout:.0f} seconds and was stopped."
-        ) from error
     try:
-        answer = json.loads(done.stdout)
-    except ValueError as error:
-        raise errors.DocumentError(
-            file_name, "it could not be read: the reading process broke off. The file is damaged."
-        ) from error
-    if "error" in answer:
-        raise getattr(errors, answer["error"])(file_name, answer["reason"])
-    return Document(**{**answer, "page_starts": tuple(answer["page_starts"])})
+        if "error" in answer:
+            error = getattr(errors, answer["error"])(name, answer["reason"])
+            assert isinstance(error, errors.DocumentError)
+            return error
+        return Document(**{**answer, "page_starts": tuple(answer["page_starts"])})
+    except (AssertionError, AttributeError, KeyError, TypeError):
+        return errors.DocumentError(
+            name,
+            "it could not be read: the reading process broke off. The file is damaged, or takes "
+            "more memory than it may.",
+        )
 
 
-def main(path: str, file_name: str) -> None:
-    """The reading process: prints the document, or the error, as one JSON object."""
+def main(path: str, file_name: str, skip: str) -> None:
+    """The reading process: prints which part it reads, then its document or error; and so on."""
     try:
         import resource
     except ImportError:  # Windows has no such limit; the time limit holds there too
@@ -63,17 +147,38 @@ def main(path: str, file_name: str) -> None:
     else:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # What a library prints goes elsewhere.
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+
+    def tell(answer: dict[str, Any]) -> None:
+        line = json.dumps(answer, ensure_ascii=False)
+        out.write(line.encode("utf-8", "surrogatepass") + b"\n")
+        out.flush()
+
     try:
-        answer = dataclasses.asdict(load(Path(path), file_name))
+        for number, part in enumerate(parts(Path(path), file_name)):
+            if number >= int(skip):
+                tell({"reading": part.name})
+                tell(_read(part))
+        tell({"end": True})
     except errors.DocumentError as error:
-        answer = {"error": type(error).__name__, "reason": error.reason}
-    except OSError as error:
-        reason = f"it cannot be opened: {error.strerror or error}."
-        answer = {"error": "DocumentError", "reason": reason}
+        tell(_told(error))
     except MemoryError:
-        reason = "reading it took too much memory and was stopped."
-        answer = {"error": "DocumentError", "reason": reason}
-    sys.stdout.write(json.dumps(answer))
+        tell(TOO_MUCH)
+
+
+def _read(part: Part) -> dict[str, Any]:
+    try:
+        return dataclasses.asdict(load_part(part))
+    except errors.DocumentError as error:
+        return _told(error)
+    except MemoryError:
+        return TOO_MUCH
+
+
+def _told(error: errors.DocumentError) -> dict[str, Any]:
+    return {"error": type(error).__name__, "reason": error.reason}
 
 
 if __name__ == "__main__":

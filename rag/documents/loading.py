@@ -1,193 +1,163 @@
-"""file -> Document: the text of a PDF, DOCX, Markdown, HTML or plain-text file.
+"""file -> [Document]: which format it has, and who reads it.
 
-Each format is read by a library. Knows nothing of processes and limits: `isolation` runs
-this where a hostile file can do no harm.
+The content decides, then the name. Each format is read by a library, in a module of its family.
+Knows nothing of processes and limits: `isolation` runs this where a hostile file can do no harm.
 """
 
-import io
-import re
-import zipfile
-from collections.abc import Callable
-from itertools import chain, pairwise, zip_longest
-from pathlib import Path
-from statistics import median
-from typing import Any
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
 
-from rag.errors import DocumentError, EmptyDocumentError, UnsupportedFileError
+from rag.documents.archives import Part, is_zip, members, with_attachments
+from rag.documents.mail import load_mail
+from rag.documents.markup import load_html
+from rag.documents.office import load_csv, load_office
+from rag.documents.pdf import load_pdf
+from rag.documents.text import load_code, load_json, load_notebook, load_text
+from rag.errors import DocumentError, EmptyDocumentError, FileTooLargeError, UnsupportedFileError
 from rag.types import Document
 
-PAGE_BREAK = "\n\n"
+TEXT_LIMIT = 50_000_000
+"""Characters of text in one document, at most: some 15,000 pages."""
+
+Loader = Callable[[str, bytes], Document]
+
+BINARY = {
+    ".pdf": "PDF",
+    ".docx": "Word document",
+    ".pptx": "PowerPoint presentation",
+    ".xlsx": "Excel workbook",
+    ".odt": "OpenDocument text",
+    ".odp": "OpenDocument presentation",
+    ".ods": "OpenDocument spreadsheet",
+    ".epub": "EPUB book",
+    ".rtf": "RTF document",
+    ".zip": "ZIP archive",
+}
+"""Formats that are known by their content; a file that is only named so is none."""
+TEXT: dict[str, Loader] = {
+    **dict.fromkeys((".md", ".markdown", ".txt"), load_text),
+    **dict.fromkeys((".html", ".htm", ".xhtml"), load_html),
+    **dict.fromkeys((".csv", ".tsv"), load_csv),
+    **dict.fromkeys((".json", ".jsonl"), load_json),
+    ".ipynb": load_notebook,
+    ".eml": load_mail,
+}
+"""Formats that are text, known by their name."""
+_CODE = """
+bash bat c cc cfg clj cmake conf cpp cs css cxx dart diff erl ex exs f90 go gradle groovy h hh hpp
+hs ini java jl js jsx kt kts lean less log lua m ml mjs nix patch php pl proto ps1 py pyi r rb rs
+scala scss sh sql svelte svg swift tex tf toml ts tsx vb vue xml yaml yml zig
+"""
+CODE = frozenset(f".{ending}" for ending in _CODE.split())
+"""Source code and its like."""
+ENDINGS = frozenset((*BINARY, *TEXT, *CODE))
+"""What is read of a folder. A file that is named may end otherwise, if its content is known."""
+FORMATS = (
+    *("PDF", "Word", "PowerPoint", "Excel", "OpenDocument", "CSV", "Markdown", "HTML", "EPUB"),
+    *("RTF", "plain text", "source code", "JSON", "Jupyter notebooks", "e-mail (.eml)", "ZIP"),
+)
+MAGIC = (b"%PDF-", b"{\\rtf", b"\xd0\xcf\x11\xe0", b"PK\x03\x04")
+"""How formats begin that are not text; all of Office and EPUB are one of the last two."""
 
 
-def load(path: Path, file_name: str | None = None) -> Document:
-    """The document in the file at `path`, under `file_name` (its own name when None).
+def load(path: Path, file_name: str | None = None) -> Iterator[Document | DocumentError]:
+    """The documents in the file at `path`, under `file_name` (its own name when None).
 
-    The document's text is plain text or Markdown; a PDF's pages are in `page_starts`.
-    Raises UnsupportedFileError, EmptyDocumentError or DocumentError naming the file.
+    A document's text is plain text or Markdown; a PDF's pages are in `page_starts`. Of an archive
+    each file is a document, and so is each attachment of an e-mail; in the place of one that
+    cannot be read comes its error. Raises UnsupportedFileError, EmptyDocumentError or
+    DocumentError naming the file where that itself cannot be read.
     """
     name = file_name or path.name
-    suffix = Path(name).suffix.lower()
-    loader = LOADERS.get(suffix)
-    if loader is None:
-        raise UnsupportedFileError(
-            name, f"this type cannot be read. Possible are {', '.join(FORMATS)}."
-        )
-    data = path.read_bytes()
+    for part in parts(path, name):
+        try:
+            yield load_part(part)
+        except DocumentError as error:
+            if part.name == name:
+                raise
+            yield error
+
+
+def parts(path: Path, file_name: str) -> Iterator[Part]:
+    """The file itself with its attachments, or the members of an archive with theirs."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DocumentError(
+            file_name, f"it cannot be opened: {error.strerror or error}."
+        ) from error
+    if is_zip(data) and _suffix(file_name) in ("", ".zip") and _office(data) is None:
+        for member in members(file_name, data):
+            yield from with_attachments(member)
+    else:
+        yield from with_attachments(Part(file_name, lambda: data))
+
+
+def load_part(part: Part) -> Document:
+    """The document in a part. Raises what `load` raises."""
+    name, data = part.name, part.read()
     if not data.strip():
         raise EmptyDocumentError(name, "the file is empty.")
     try:
-        document = loader(name, data)
+        document = _loader(name, data)(name, data)
     except RecursionError as error:
         raise DocumentError(name, "it is nested too deeply to be read.") from error
     if not document.text.strip():
         raise EmptyDocumentError(
             name, "no text was found in it. A scan has to go through text recognition (OCR) first."
         )
+    if len(document.text) > TEXT_LIMIT:
+        raise FileTooLargeError(
+            name,
+            f"it has {len(document.text) / 1e6:.1f} million characters of text; at most "
+            f"{TEXT_LIMIT / 1e6:.0f} million are taken. Split the file.",
+        )
     return document
 
 
-def _load_pdf(name: str, data: bytes) -> Document:
-    import pypdfium2
-
-    if b"%PDF-" not in data[:1024]:
-        raise UnsupportedFileError(name, "it is named .pdf, but its content is no PDF.")
-    try:
-        pdf = pypdfium2.PdfDocument(data)
-    except pypdfium2.PdfiumError as error:
-        if "password" in str(error).lower():
-            reason = "it is encrypted. Save a copy without a password and add that."
-        else:
-            reason = "the PDF is damaged and cannot be opened."
-        raise DocumentError(name, reason) from error
-    texts = []
-    for page in pdf:
-        textpage = page.get_textpage()
-        texts.append(_readable(_page_text(textpage)).strip())
-        textpage.close()
-        page.close()
-    starts, offset = [], 0
-    for text in texts:
-        starts.append(offset)
-        offset += len(text) + len(PAGE_BREAK)
-    return Document(
-        PAGE_BREAK.join(texts), {"file_name": name, "pages": len(texts)}, page_starts=tuple(starts)
-    )
-
-
-def _page_text(textpage: Any) -> str:
-    """The text of a PDF page, with a blank line where the gap between two lines is wider.
-
-    A PDF has lines, not paragraphs; the splitter needs to know where one ends.
-    """
-    # pdfium separates lines by \r\n, and marks a hyphen at a line's end by U+FFFE.
-    text = textpage.get_text_range().replace("\ufffe", "-")
-    if textpage.count_chars() != len(text):
-        return str(text)  # its characters cannot be told apart by their places in the text
-    lines, bottoms = [], []
-    position = 0
-    for line in text.split("\r\n"):
-        if line.strip():
-            _, bottom, _, _ = textpage.get_charbox(position + len(line) - len(line.lstrip()))
-            lines.append(line)
-            bottoms.append(bottom)
-        position += len(line) + 2
-    gaps = [upper - lower for upper, lower in pairwise(bottoms)]
-    usual = median(gap for gap in gaps if gap > 0) if any(gap > 0 for gap in gaps) else 0.0
-    breaks = ["\n\n" if gap > 1.35 * usual or gap < 0 else "\n" for gap in gaps]
-    return "".join(chain.from_iterable(zip_longest(lines, breaks, fillvalue="")))
-
-
-def _load_docx(name: str, data: bytes) -> Document:
-    from xml.parsers.expat import ExpatError
-
-    import mammoth
-
+def _loader(name: str, data: bytes) -> Loader:
+    """Who reads this content under this name. Raises UnsupportedFileError where nobody does."""
+    suffix = _suffix(name)
+    if data.startswith(b"%PDF-") or (suffix == ".pdf" and b"%PDF-" in data[:1024]):
+        return load_pdf
+    if data.startswith(MAGIC) and _office(data):
+        return load_office
     if data.startswith(b"\xd0\xcf\x11\xe0"):  # an OLE container: how Office encrypts a file
-        raise DocumentError(
-            name, "it is encrypted, or an old .doc file. Save it as .docx without a password."
-        )
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if "word/document.xml" not in archive.namelist():
-                raise UnsupportedFileError(
-                    name, "it is named .docx, but its content is no Word document."
-                )
-        html = mammoth.convert_to_html(
-            io.BytesIO(data), convert_image=mammoth.images.img_element(lambda _: {"src": ""})
-        ).value
-    except zipfile.BadZipFile as error:
+        raise DocumentError(name, "it is encrypted, or of an old format. Save it as a new one.")
+    if suffix == ".zip" and is_zip(data):
         raise UnsupportedFileError(
-            name, "it is named .docx, but its content is no Word document, or it is damaged."
-        ) from error
-    except (KeyError, ValueError, SyntaxError, ExpatError) as error:
-        raise DocumentError(name, "the Word document is damaged and cannot be read.") from error
-    return Document(_markdown(html), {"file_name": name})
+            name, "it is an archive in another file. Unpack it, and add what is in it."
+        )
+    if suffix in BINARY:
+        raise UnsupportedFileError(
+            name,
+            f"it is named {suffix}, but its content is no {BINARY[suffix]}, or it is damaged.",
+        )
+    if suffix in CODE:
+        return load_code
+    if suffix not in TEXT and not _is_text(data):
+        raise UnsupportedFileError(
+            name, f"this type cannot be read. Possible are {', '.join(FORMATS)}."
+        )
+    start = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start.startswith((b"<!doctype html", b"<html")):
+        return load_html
+    return TEXT.get(suffix, load_text)
 
 
-def _load_html(name: str, data: bytes) -> Document:
-    return Document(_markdown(_decode(name, data)), {"file_name": name})
+def _office(data: bytes) -> str | None:
+    import anydoc
+
+    return anydoc.format_from_bytes(data)
 
 
-def _load_text(name: str, data: bytes) -> Document:
-    return Document(_readable(_decode(name, data)), {"file_name": name})
-
-
-def _markdown(html: str) -> str:
-    """The text of `html` as Markdown: headings, lists and tables; no scripts, no images."""
-    from bs4 import BeautifulSoup
-    from markdownify import ATX, MarkdownConverter
-
-    soup = BeautifulSoup(html, "html.parser")
-    for element in soup(["script", "style", "template", "noscript", "head", "img", "svg"]):
-        element.decompose()
-    converter = MarkdownConverter(
-        heading_style=ATX,
-        strip=["a"],
-        table_infer_header=True,
-        escape_asterisks=False,
-        escape_underscores=False,
-    )
-    text = converter.convert_soup(soup)
-    return _readable(re.sub(r"\n{3,}", "\n\n", text).strip())
-
-
-def _decode(name: str, data: bytes) -> str:
-    """Bytes of unknown encoding as text. Raises UnsupportedFileError where they are none."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        encoding = "utf-16"
-    elif b"\0" in data:  # UTF-8 would let it pass; no text has it
-        raise UnsupportedFileError(name, "its content is not text.")
-    else:
-        encoding = "utf-8-sig"
+def _is_text(data: bytes) -> bool:
+    """Whether it is text for certain, although its name does not say so."""
     try:
-        return data.decode(encoding)
+        return "\0" not in data.decode()
     except UnicodeDecodeError:
-        pass
-    import charset_normalizer
-
-    matches = charset_normalizer.from_bytes(data)
-    # Short Western texts are as plausible in other encodings, which come before it in the list.
-    if any("cp1252" in match.could_be_from_charset for match in matches):
-        return data.decode("cp1252")
-    best = matches.best()
-    if best is None:
-        raise UnsupportedFileError(name, "its content is not text.")
-    return str(best)
+        return False
 
 
-def _readable(text: str) -> str:
-    """`text` with uniform line ends and without characters that no index or page can show."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]", " ", text)
-
-
-LOADERS: dict[str, Callable[[str, bytes], Document]] = {
-    ".pdf": _load_pdf,
-    ".docx": _load_docx,
-    ".md": _load_text,
-    ".markdown": _load_text,
-    ".html": _load_html,
-    ".htm": _load_html,
-    ".txt": _load_text,
-}
-FORMATS = ("PDF", "DOCX", "Markdown", "HTML", "plain text (.txt)")
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()

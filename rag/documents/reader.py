@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from rag.documents.isolation import load_isolated
-from rag.documents.loading import LOADERS
+from rag.documents.loading import ENDINGS, FORMATS
 from rag.errors import ConfigurationError, DocumentError
 from rag.types import Document
 
 logger = logging.getLogger(__name__)
 
 AnyPath = str | os.PathLike[str]
-READABLE = ", ".join(sorted(LOADERS))
+READABLE = ", ".join(sorted(ENDINGS))
 
 
 class SimpleDirectoryReader:
@@ -54,23 +54,28 @@ class SimpleDirectoryReader:
         if not self.input_files:
             raise ConfigurationError(
                 f"There is nothing to read in {self._folder or 'an empty list'}. "
-                f"Files of these types are read: {READABLE}."
+                f"Files of these types are read: {', '.join(FORMATS)}."
             )
 
     def load_data(self) -> list[Document]:
         """The documents, in the order of their files.
 
-        A file of a folder that cannot be read is logged and left out; one that was named raises
-        DocumentError, and so does a folder of which nothing could be read.
+        An archive gives a document for each file in it, an e-mail one for each attachment. A file
+        of a folder that cannot be read is logged and left out, and so is one in an archive; one
+        that was named raises DocumentError, and so does a folder of which nothing could be read.
         """
         documents: list[Document] = []
         failed: DocumentError | None = None
         for file in self.input_files:
             try:
                 name = os.fsencode(file.name).decode("utf-8", "replace")
-                document = load_isolated(file, name, self._read_timeout)
-                metadata = {**document.metadata, "file_path": str(file)}
-                documents.append(replace(document, metadata=metadata))
+                for item in load_isolated(file, name, self._read_timeout):
+                    if isinstance(item, DocumentError):
+                        logger.warning("Left out %s", item)
+                        failed = item
+                    else:
+                        metadata = {**item.metadata, "file_path": str(file)}
+                        documents.append(replace(item, metadata=metadata))
             except DocumentError as error:
                 if not (self._folder and self._folder in file.parents):
                     raise
@@ -89,10 +94,10 @@ def _paths(given: AnyPath | Sequence[AnyPath] | None) -> list[Path]:
 
 
 def _endings(required: str | Sequence[str] | None) -> set[str]:
-    """The endings as they are in `LOADERS`, whether they were given with their dot or without."""
-    given = [required] if isinstance(required, str) else required or LOADERS
+    """The endings as they are in `ENDINGS`, whether they were given with their dot or without."""
+    given = [required] if isinstance(required, str) else required or ENDINGS
     endings = {f".{ending.lower().removeprefix('.')}" for ending in given}
-    if unknown := endings - set(LOADERS):
+    if unknown := endings - ENDINGS:
         raise ConfigurationError(
             f"Files of these types cannot be read: {', '.join(sorted(unknown))}. "
             f"Possible are {READABLE}."

@@ -5,6 +5,7 @@ A generator, so whoever stops reading stops the work; a document is in wholly or
 
 import logging
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,8 +62,9 @@ def ingest_file(
 ) -> Iterator[Progress | Ingested | Rejected]:
     """Take the file at `path` into `store` under `file_name`.
 
-    Yields Progress any number of times, then one Ingested or Rejected. Whatever is wrong with
-    the file is a Rejected, so that the other files of a batch go in.
+    Yields Progress any number of times, then one Ingested or Rejected; for an archive or an
+    e-mail so for each file in it. Whatever is wrong with a file is a Rejected, so that the other
+    files of a batch go in.
     """
     try:
         yield Progress(file_name, "reading")
@@ -76,8 +78,13 @@ def ingest_file(
                 f"it has {size / 1e6:.1f} MB; at most {max_bytes / 1e6:.0f} MB are taken. "
                 f"Split the file, or raise RAG_MAX_FILE_MB.",
             )
-        document = load_isolated(path, file_name, read_timeout)
-        yield from ingest(document, store, embed_model)
+        with closing(load_isolated(path, file_name, read_timeout)) as items:
+            for item in items:
+                if isinstance(item, DocumentError):
+                    logger.info("Rejected %s", item)
+                    yield Rejected(item.file_name, item.reason)
+                else:
+                    yield from ingest(item, store, embed_model)
     except DocumentError as error:
         logger.info("Rejected %s", error)
         yield Rejected(file_name, error.reason)

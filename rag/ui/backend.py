@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rag.config import Config
-from rag.documents.loading import LOADERS
+from rag.documents.loading import ENDINGS
 from rag.errors import OutdatedIndexError
 from rag.index.embedding import Embedding
 from rag.index.ingestion import Ingested, ingest_file
@@ -36,7 +36,7 @@ class Backend:
         self.config = config
         self.catalog = Catalog(config)
         self.sessions = Sessions(config.data_dir / "sessions", config.embed_model)
-        self.sample_files = sorted(f for f in SAMPLES.iterdir() if f.suffix in LOADERS)
+        self.sample_files = sorted(f for f in SAMPLES.iterdir() if f.suffix in ENDINGS)
         self.embedding = Preparation(
             "the search model",
             lambda report: embedding or self._load_embedding(report),

@@ -11,7 +11,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from rag.config import Config
-from rag.documents.loading import LOADERS
+from rag.documents.loading import FORMATS
 from rag.errors import ConfigurationError
 from rag.ui import rendering
 from rag.ui.backend import Backend
@@ -93,7 +93,7 @@ def build(backend: Backend) -> gr.Blocks:
             gr.HTML('<h1>Rivulet</h1><p class="hint">Ask your documents.</p>')
             gr.HTML("<h2>My documents</h2>")
             files = gr.File(
-                label=f"Drop files here, or click: {', '.join(sorted(LOADERS))}",
+                label=f"Drop files here, or click: {', '.join(FORMATS)}",
                 file_count="multiple",
                 show_label=False,
                 height=150,

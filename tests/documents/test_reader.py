@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from rag.documents.loading import LOADERS
+from rag.documents.loading import ENDINGS, FORMATS
 from rag.documents.reader import SimpleDirectoryReader
 from rag.errors import ConfigurationError, DocumentError, EmptyDocumentError, UnsupportedFileError
 from rag.index.embedding import HashEmbedding
 from rag.index.ingestion import ingest
 from rag.index.store import ChromaStore
 from rag.types import Document
+from tests.documents.makers import archive
 
 SAMPLES = Path(__file__).parents[2] / "data" / "samples"
 
@@ -27,6 +28,7 @@ def folder(tmp_path: Path) -> Path:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"Text of {name}.\n")
+    (folder / "program.exe").write_bytes(b"MZ\0")
     (folder / "empty.d").mkdir()
     (folder / "folder.md").mkdir()
     return folder
@@ -157,7 +159,7 @@ def test_an_empty_path_is_not_the_folder_one_is_in(
 def test_a_type_that_cannot_be_read_is_refused_at_once(folder: Path, endings: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"cannot be read: \.(exe)?\.") as caught:
         SimpleDirectoryReader(folder, required_exts=endings)
-    assert all(ending in str(caught.value) for ending in LOADERS)
+    assert all(ending in str(caught.value) for ending in ENDINGS)
 
 
 def test_a_folder_among_files_is_told_from_one_that_is_not_there(folder: Path) -> None:
@@ -169,7 +171,7 @@ def test_a_folder_among_files_is_told_from_one_that_is_not_there(folder: Path) -
 def test_nothing_to_read_names_the_folder_and_the_types(folder: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"nothing to read in .*empty.d") as caught:
         SimpleDirectoryReader(folder / "empty.d")
-    assert all(ending in str(caught.value) for ending in LOADERS)
+    assert all(known in str(caught.value) for known in FORMATS)
     with pytest.raises(ConfigurationError, match="nothing to read"):
         SimpleDirectoryReader(folder, required_exts=[".pdf"])
     for nothing in ([], None):
@@ -239,3 +241,18 @@ def test_the_samples_are_read() -> None:
     )
     (pdf,) = (document for document in documents if document.name.endswith(".pdf"))
     assert len(pdf.page_starts) > 1
+
+
+def test_an_archive_gives_a_document_for_each_file(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    members = {"one.md": "One.", "bad.pdf": "x", "in/two.txt": "Two."}
+    (folder / "c.zip").write_bytes(archive(members))
+    with caplog.at_level(logging.WARNING, "rag"):
+        documents = SimpleDirectoryReader(folder / "c.zip").load_data()
+    assert [document.name for document in documents] == ["c.zip/one.md", "c.zip/in/two.txt"]
+    assert {document.metadata["file_path"] for document in documents} == {str(folder / "c.zip")}
+    assert "Left out c.zip/bad.pdf: " in caplog.text
+    (folder / "d.zip").write_bytes(archive({"bad.pdf": "x"}))
+    with pytest.raises(DocumentError, match=r"^d\.zip/bad\.pdf: "):
+        read(folder / "d.zip")

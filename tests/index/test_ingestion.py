@@ -11,6 +11,7 @@ from rag.index.embedding import HashEmbedding, Vector
 from rag.index.ingestion import EMBED_STEP, Ingested, Progress, Rejected, ingest, ingest_file
 from rag.index.store import ChromaStore
 from rag.types import Document
+from tests.documents.makers import archive
 
 LONG = "".join(f"## Part {n}\n\nParagraph {n} tells of river{n}.\n\n" for n in range(70))
 """A document of 70 passages."""
@@ -75,7 +76,7 @@ def test_the_same_content_is_known_under_its_first_name(
 @pytest.mark.parametrize(
     ("name", "data", "reason"),
     [
-        ("a.exe", b"MZ", "this type cannot be read"),
+        ("a.exe", b"MZ\0", "this type cannot be read"),
         ("a.md", b"", "the file is empty."),
         ("a.pdf", b"no pdf", "its content is no PDF"),
         ("a.md", b"x" * 2_500_000, "it has 2.5 MB; at most 1 MB are taken"),
@@ -102,6 +103,22 @@ def test_a_file_that_is_gone_is_rejected_too(tmp_path: Path, store: ChromaStore)
 def test_a_file_exactly_at_the_limit_goes_in(note: Path, store: ChromaStore) -> None:
     *_, last = take_in(note, store, max_bytes=note.stat().st_size)
     assert isinstance(last, Ingested)
+
+
+def test_each_file_of_an_archive_goes_in_or_is_rejected(store: ChromaStore, tmp_path: Path) -> None:
+    members = {"a.md": "The apple.", "bad.pdf": "x", "same.txt": "The apple.", "b.md": "The plum."}
+    (tmp_path / "a.zip").write_bytes(archive(members))
+    *events, last = take_in(tmp_path / "a.zip", store)
+    ended = [e for e in (*events, last) if not isinstance(e, Progress)]
+    assert [(type(e), e.file_name) for e in ended] == [
+        (Ingested, "a.zip/a.md"),
+        (Rejected, "a.zip/bad.pdf"),
+        (Ingested, "a.zip/same.txt"),
+        (Ingested, "a.zip/b.md"),
+    ]
+    assert isinstance(ended[2], Ingested)
+    assert ended[2].known_as == "a.zip/a.md"
+    assert {record.name for record in store.documents()} == {"a.zip/a.md", "a.zip/b.md"}
 
 
 def test_one_bad_file_leaves_the_others_alone(
