@@ -3,6 +3,7 @@
 import logging
 import time
 import uuid
+from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ import gradio as gr
 
 from rag.errors import RivuletError
 from rag.index.ingestion import Ingested, Progress, Rejected, ingest_file
+from rag.types import counted
 from rag.ui import rendering
 from rag.ui.backend import Backend
 from rag.ui.identity import identity
@@ -50,10 +52,11 @@ class Library:
                     if note:
                         notes.append(note)
                         added = added or note[0] == "good"
-                        session.on_the_way.pop(key, None)
                     else:
                         session.on_the_way[key] = path.name, step
-                    yield self.show(session), rendering.notes(notes), gr.skip()
+                        yield self.show(session), rendering.notes(notes), gr.skip()
+                session.on_the_way.pop(key, None)
+                yield self.show(session), rendering.notes(notes), gr.skip()
         finally:
             for key in paths:
                 session.on_the_way.pop(key, None)
@@ -104,15 +107,22 @@ class Library:
     def _take_in(
         self, session: Session, key: str, path: Path
     ) -> Generator[tuple[str, Note | None], None, None]:
-        """Yields (step, None) any number of times, then ("", note)."""
+        """Yields (step, None) any number of times, and ("", note) at least once."""
         name = path.name
+        within: Counter[str] = Counter()
         try:
-            with closing(self._steps(session, path)) as steps:
+            with closing(self._steps(session, path, within)) as steps:
                 for step in steps:
                     if key not in session.on_the_way:
                         break
                     yield step
                 else:
+                    if within["good"]:
+                        found = counted(within["good"], "document")
+                        yield "", ("good", f"{name}: {found} of it can be searched.")
+                    if within["same"]:
+                        found = counted(within["same"], "document")
+                        yield "", ("same", f"{name}: {found} of it had been here already.")
                     return
         except Exception as error:
             if key in session.on_the_way:
@@ -122,11 +132,14 @@ class Library:
                 yield "", ("bad", f"{name}: {error}")
                 return
         if not session.forgotten:
-            yield "", ("same", f"{name}: stopped; nothing was added.")
+            number = within["good"]
+            kept = f"{counted(number, 'document')} of it stayed" if number else "nothing was added"
+            yield "", ("good" if number else "same", f"{name}: stopped; {kept}.")
 
     def _steps(
-        self, session: Session, path: Path
+        self, session: Session, path: Path, within: Counter[str]
     ) -> Generator[tuple[str, Note | None], None, None]:
+        """Counts the documents of an archive in `within`; a note for each would be too many."""
         embedding = self.backend.embedding
         while not embedding.wait(0):
             yield embedding.status, None
@@ -142,14 +155,19 @@ class Library:
                 read_timeout=config.read_timeout,
             )
             for event in events:
+                inner = event.file_name.removeprefix(f"{path.name}/")
+                alone = inner == path.name
                 match event:
                     case Progress(_, step, done, total):
-                        yield f"{step} {done} of {total}" if total else step, None
-                    case Ingested(name, known_as=known) if known:
+                        doing = f"{step} {done} of {total}" if total else step
+                        yield doing if alone else f"{inner}: {doing}", None
+                    case Ingested(name, known_as=known) if known and alone:
                         same = "it" if known == name else f"the same text, as {known},"
                         text = f"{name}: {same} is here already; nothing was added."
                         yield "", ("same", text)
-                    case Ingested(name):
+                    case Ingested(name) if alone:
                         yield "", ("good", f"{name} is ready.")
+                    case Ingested(_, known_as=known):
+                        within["same" if known else "good"] += 1
                     case Rejected(name, reason):
                         yield "", ("bad", f"{name}: {reason}")

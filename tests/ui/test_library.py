@@ -16,6 +16,7 @@ from rag.preparation import Preparation
 from rag.ui.backend import Backend
 from rag.ui.library import Library
 from rag.ui.sessions import Sessions
+from tests.documents.makers import archive, mail
 
 GUARD = 20
 Upload = Callable[[str, str | bytes], str]
@@ -157,6 +158,50 @@ def test_each_file_is_shown_on_its_way(library: Library, me: gr.Request, upload:
     assert states[-1].endswith("passages")
     assert seen[0]["short.txt"] == "waiting"
     assert seen[-1]["short.txt"] == "1 passage"
+
+
+def test_the_files_of_an_archive_are_summed_up_and_the_bad_ones_named(
+    library: Library, me: gr.Request, upload: Upload
+) -> None:
+    members = {"a.md": "The apple is red.", "bad.pdf": "x", "b.md": "The banana is yellow."}
+    file = upload("all.zip", archive({**members, "c.md": "The apple is red."}))
+    updates = list(library.upload([file], me))
+    states = [rows(update[0])[0] for update in updates if rows(update[0])]
+    assert ("all.zip", "b.md: embedding 0 of 1") in states
+    (bad, why), *others = notes(updates[-1])
+    assert bad == "bad"
+    assert why.startswith("all.zip/bad.pdf: it is named .pdf")
+    assert others == [
+        ("good", "all.zip: 2 documents of it can be searched."),
+        ("same", "all.zip: 1 document of it had been here already."),
+    ]
+    assert names(library, me) == ["all.zip/a.md", "all.zip/b.md"]
+    assert updates[-1][2]["value"] == "mine"
+
+
+def test_what_was_in_before_an_archive_was_stopped_stays(
+    library: Library, me: gr.Request, upload: Upload
+) -> None:
+    members = {f"{n}.md": f"The apple {n} is red." for n in range(9)}
+    updates = library.upload([upload("all.zip", archive(members))], me)
+    for update in updates:
+        if "1.md: " in update[0]:
+            break
+    library.stop(gr.EventData(None, {"key": next(iter(library.session(me).on_the_way))}), me)
+    *_, last = updates
+    assert notes(last) == [("good", "all.zip: stopped; 1 document of it stayed.")]
+    assert names(library, me) == ["all.zip/0.md"]
+    assert last[2]["value"] == "mine"
+
+
+def test_a_mail_is_one_note_and_its_attachments_another(
+    library: Library, me: gr.Request, upload: Upload
+) -> None:
+    message = bytes(mail("The apple is red.", note__txt=b"The banana is yellow."))
+    assert notes(add(library, me, upload("a.eml", message))) == [
+        ("good", "a.eml is ready."),
+        ("good", "a.eml: 1 document of it can be searched."),
+    ]
 
 
 def test_nothing_is_uploaded(library: Library, me: gr.Request) -> None:
