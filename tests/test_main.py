@@ -312,7 +312,7 @@ def test_what_cannot_be_read_is_one_line(
 ) -> None:
     (docs / "broken.pdf").write_bytes(b"no pdf")
     (docs / "blank.md").write_text(" \n")
-    (docs / "program.exe").write_bytes(b"MZ")
+    (docs / "program.exe").write_bytes(b"MZ\0\x90")
     (docs.parent / "empty").mkdir()
     say()
     assert ask(docs.parent / place) == 1
@@ -497,6 +497,8 @@ class Program:
             stderr=subprocess.PIPE,
             text=True,
             bufsize=1,
+            # Where the tests run in the background Ctrl-C is ignored, also by what they start.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         self.out = self.err = ""
         self._readers = [
