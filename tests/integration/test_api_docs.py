@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+from concurrent.futures import ThreadPoolExecutor
 from difflib import SequenceMatcher
 from pathlib import Path
 
@@ -30,10 +31,12 @@ def test_the_blocks_print_what_stands_below_them(
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(Settings, "_llm", Settings.llm)  # one block sets another
     names: dict[str, object] = {}
+    # Playwright's browser, once started, keeps an event loop in this thread; one block runs its own.
+    thread = ThreadPoolExecutor(1)
     for code, shown in BLOCKS:
         out = io.StringIO()
         with contextlib.redirect_stdout(out):
-            exec(compile(code, "docs/api.md", "exec"), names)
+            thread.submit(exec, compile(code, "docs/api.md", "exec"), names).result()
         printed = out.getvalue().strip()
         like = SequenceMatcher(None, printed, shown.strip(), autojunk=False).ratio()
         assert like > SIMILAR, f"{code}\nprinted:\n{printed}\nnot:\n{shown}"
