@@ -31,7 +31,7 @@ def test_the_blocks_print_what_stands_below_them(
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(Settings, "_llm", Settings.llm)  # one block sets another
     names: dict[str, object] = {}
-    # Playwright's browser, once started, keeps an event loop in this thread; one block runs its own.
+    # Playwright's browser, once started, keeps an event loop in this thread; a block runs one too.
     thread = ThreadPoolExecutor(1)
     for code, shown in BLOCKS:
         out = io.StringIO()
