@@ -100,6 +100,11 @@ class Node:
         """Offset just after the passage in the document's text, in characters."""
         return self.start + len(self.text)
 
+    def holds(self, other: "Node") -> bool:
+        """Whether `other` is a part of this passage, or the same."""
+        same = self.document_id == other.document_id
+        return same and self.start <= other.start and other.end <= self.end
+
     @property
     def embedded_text(self) -> str:
         """What is embedded: the passage below its headings, which often hold its subject."""

@@ -7,18 +7,17 @@ candidate is then scored by all that is known of it.
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
-from typing import Literal, Protocol
+from typing import Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rag.config import RetrieverMode
 from rag.index.embedding import Embedded, Embedding
 from rag.index.keywords import Passage
 from rag.index.store import ChromaStore
 from rag.types import NodeWithScore, well_formed
 
-RetrieverMode = Literal["hybrid", "dense", "keyword"]
-"""What a question is compared by: vectors and words, vectors alone, words alone."""
 DEPTH = 50
 """Candidates of each search."""
 COMPUTE = 16
@@ -64,8 +63,8 @@ class VectorIndexRetriever:
     """The `similarity_top_k` passages of one or more stores that bear most on the question.
 
     `mode` says what it is compared by. Of `doc_ids` only these documents are searched. A passage
-    that says the same as a better one is left out. Raises ValueError when `similarity_top_k` is
-    not at least one.
+    that says the same as a better one is left out. Raises ValueError for a `similarity_top_k`
+    below one, or another mode.
     """
 
     def __init__(
@@ -78,6 +77,8 @@ class VectorIndexRetriever:
     ):
         if similarity_top_k < 1:
             raise ValueError(f"similarity_top_k is {similarity_top_k}; it has to be 1 or more.")
+        if mode not in get_args(RetrieverMode):
+            raise ValueError(f"There is no mode {mode!r}: {', '.join(get_args(RetrieverMode))}.")
         self.stores = stores
         self.embed_model = embed_model
         self.similarity_top_k = similarity_top_k

@@ -18,7 +18,7 @@ import uuid
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import wraps
 from itertools import count
 from pathlib import Path
@@ -33,6 +33,7 @@ from chromadb.config import DEFAULT_DATABASE, DEFAULT_TENANT, Settings
 from chromadb.errors import NotFoundError
 from filelock import FileLock, Timeout
 
+from rag.config import Config
 from rag.errors import EmbeddingMismatchError, OutdatedIndexError, RivuletError, StoreError
 from rag.index.embedding import Embedded, Vector
 from rag.index.keywords import KeywordIndex, Passage, Pending
@@ -75,9 +76,18 @@ class ChromaServer:
     """Where a Chroma server is, or Chroma Cloud."""
 
     url: str
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     tenant: str = DEFAULT_TENANT
     database: str = DEFAULT_DATABASE
+
+    @classmethod
+    def of(cls, config: Config) -> "ChromaServer | None":
+        """The server of the settings (CHROMA_URL and its like); None where none is set."""
+        if not config.chroma_url:
+            return None
+        tenant = config.chroma_tenant or DEFAULT_TENANT
+        database = config.chroma_database or DEFAULT_DATABASE
+        return cls(config.chroma_url, config.chroma_token, tenant, database)
 
     def connect(self) -> Any:
         """A client. Raises what Chroma raises where there is no server."""
@@ -114,7 +124,7 @@ class StoredDocument:
     """When it came in, in seconds since 1970."""
     content_hash: str
     """Changes with the text and the metadata."""
-    text_hash: str
+    text_hash: str = ""
     """Changes with the text alone."""
 
     @property

@@ -185,7 +185,7 @@ def test_a_document_with_the_same_identity_and_another_text_is_replaced(store: C
     assert [event.step for event in events if isinstance(event, Progress)] == [
         *("splitting", "embedding", "storing"),
     ]
-    assert events[-1] == Ingested("n.md", "note", 0, 1)
+    assert events[-1] == Ingested("n.md", "note", 0, 1, replaced=True)
     (record,) = store.documents()
     assert (record.id_, record.passages) == ("note", 1)
     (hit,) = store.query(ANY, 99)
