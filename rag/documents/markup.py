@@ -6,6 +6,7 @@ text is never left out for its name alone. Where too little would be left, the p
 """
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rag.documents.text import decode, readable
@@ -14,7 +15,8 @@ from rag.types import Document
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup, Tag
 
-UNSEEN = ("script", "style", "template", "noscript", "head", "img", "svg")
+# Not the head itself: where <body> is not said, lxml takes it to go on to the end.
+UNSEEN = ("script", "style", "template", "noscript", "meta", "link", "base", "img", "svg")
 CONTROLS = ("button", "input", "select", "textarea", "datalist", "iframe", "audio", "video")
 AROUND = ("nav", "dialog", "search", "menu")
 AROUND_UNLESS_INSIDE = ("header", "footer", "aside")
@@ -49,12 +51,11 @@ LITTLE_TEXT = 200
 def load_html(name: str, data: bytes) -> Document:
     """The main text of a page; its title is in the metadata, as `title`."""
     html = decode(name, data)
-    soup = _soup(html)
-    title = soup.title.get_text(" ", strip=True) if soup.title else ""
-    _drop(soup, UNSEEN)
-    everything = _length(soup)
+    soup, title = _parse(html)
+    everything = sum(map(len, soup.stripped_strings))
     parts = _main(soup)
-    if sum(map(_length, parts)) < min(LITTLE_TEXT, LITTLE * everything):
+    found = sum(len(text) for part in parts for text in part.stripped_strings)
+    if found < min(LITTLE_TEXT, LITTLE * everything):
         text = markdown(html)
     else:
         text = "\n\n".join(filter(None, map(_markdown, parts)))
@@ -64,16 +65,19 @@ def load_html(name: str, data: bytes) -> Document:
 
 def markdown(html: str) -> str:
     """All text of `html` as Markdown."""
-    soup = _soup(html)
-    _drop(soup, UNSEEN)
-    return _markdown(soup)
+    return _markdown(_parse(html)[0])
 
 
-def _soup(html: str) -> "BeautifulSoup":
+def _parse(html: str) -> "tuple[BeautifulSoup, str]":
+    """What is to be seen of a page, and its title."""
     from bs4 import BeautifulSoup
 
     # Python's own parser nests what has no end tag: 400 lines of <li> were too deep for it.
-    return BeautifulSoup(html, "lxml")
+    soup = BeautifulSoup(html, "lxml")
+    _drop(soup, UNSEEN)
+    title = soup.title.get_text(" ", strip=True) if soup.title else ""
+    _drop(soup, ("title",))
+    return soup, title
 
 
 def _markdown(element: "Tag") -> str:
@@ -91,21 +95,22 @@ def _markdown(element: "Tag") -> str:
 
 
 def _main(soup: "BeautifulSoup") -> "list[Tag]":
-    """The elements that hold the main text, without what is around it, which is lost."""
+    """The elements that hold the main text, without what is around it, which is lost.
+
+    Every step takes time in proportion to the page, however deep it is nested.
+    """
     _drop(soup, CONTROLS)
-    for element in soup.find_all(True):
-        if not element.decomposed and _is_around(element) and not _holds_page(element):
-            element.decompose()
+    _drop_around(soup)
     _drop_named(soup)
-    total = _length(soup)
-    mains = soup.select("main, [role=main]")
-    articles = soup.select("article")
+    lengths = _sums(soup, _own_length)
+    total = lengths[id(soup)]
     chosen: list[Tag] = [soup]
-    for found, part in ((mains, MAIN_PART), (articles, ARTICLE_PART)):
-        outer = [element for element in found if not _is_inside(element, found)]
-        # Of several articles each may be an answer, a comment or a teaser.
-        if (found is mains or len(outer) == 1) and sum(map(_length, outer)) > part * total:
-            chosen = outer
+    mains = _outermost(soup, lambda element: "main" in (element.name, element.get("role")))
+    articles = _outermost(soup, lambda element: element.name == "article")
+    # Of several articles each may be an answer, a comment or a teaser.
+    for found, part in ((mains, MAIN_PART), (articles[:1] * (len(articles) == 1), ARTICLE_PART)):
+        if sum(lengths[id(element)] for element in found) > part * total:
+            chosen = found
             break
     titles = soup("h1")
     if len(titles) == 1 and not any(element.h1 for element in chosen):
@@ -113,59 +118,85 @@ def _main(soup: "BeautifulSoup") -> "list[Tag]":
     return chosen
 
 
-def _is_around(element: "Tag") -> bool:
-    """Whether `element` says itself that it is no part of the text, or not to be seen."""
-    if element.name in ("html", "body"):
-        return False
-    style = str(element.get("style") or "").replace(" ", "").lower()
-    return (
-        element.name in AROUND
-        or (element.name in AROUND_UNLESS_INSIDE and not element.find_parent(INSIDE))
-        or element.get("role") in ROLES
-        or element.get("aria-hidden") == "true"
-        or (element.has_attr("hidden") and element["hidden"] != "until-found")
-        or "display:none" in style
-    )
+def _drop_around(soup: "BeautifulSoup") -> None:
+    """Drop what says itself that it is no part of the text, or that it is not to be seen."""
+    inside: set[int] = set()
+    for element in soup.find_all(True):
+        if element.name in INSIDE or id(element.parent) in inside:
+            inside.add(id(element))
+    pages = _sums(soup, lambda element: element.name in ("main", "h1"))
 
+    def is_around(element: "Tag") -> bool:
+        if element.name in ("html", "body") or (pages[id(element)] and element.name != "nav"):
+            return False
+        style = str(element.get("style") or "").replace(" ", "").lower()
+        return (
+            element.name in AROUND
+            or (element.name in AROUND_UNLESS_INSIDE and id(element) not in inside)
+            or element.get("role") in ROLES
+            or element.get("aria-hidden") == "true"
+            or element.get("hidden", "until-found") != "until-found"
+            or "display:none" in style
+        )
 
-def _holds_page(element: "Tag") -> bool:
-    return element.name != "nav" and bool(element.find(("main", "h1")))
+    for element in _outermost(soup, is_around):
+        element.decompose()
 
 
 def _drop_named(soup: "BeautifulSoup") -> None:
     """Drop what is named like something around the text, unless the text itself is so named."""
-    total = _length(soup)
+    lengths = _sums(soup, _own_length)
+    pages = _sums(soup, lambda element: element.name in ("html", "body", "main", "article", "h1"))
+
+    def word(element: "Tag") -> str:
+        classes = element.get("class") or ()
+        names = [*((classes,) if isinstance(classes, str) else classes), element.get("id") or ""]
+        found = NAMED.search(" ".join(map(str, names)))
+        return found[0].lower() if found else ""
+
+    def is_named(element: "Tag") -> bool:
+        wrapper = lengths[id(element)] > WRAPPER_PART * lengths[id(soup)]
+        return not (wrapper or pages[id(element)]) and bool(word(element))
+
     named: dict[str, list[Tag]] = {}
-    taken: set[int] = set()
-    for element in soup.find_all(True):
-        names = f"{' '.join(element.get_attribute_list('class', ''))} {element.get('id', '')}"
-        word = NAMED.search(names)
-        if (
-            not word
-            or element.name in ("html", "body", "main", "article")
-            or any(id(parent) in taken for parent in element.parents)
-            or element.find(("main", "article", "h1"))
-            or _length(element) > WRAPPER_PART * total
-        ):
-            continue
-        taken.add(id(element))
-        named.setdefault(word[0].lower(), []).append(element)
+    for element in _outermost(soup, is_named):
+        named.setdefault(word(element), []).append(element)
     for elements in named.values():
-        if sum(map(_length, elements)) < NAMED_PART * total:
+        if sum(lengths[id(element)] for element in elements) < NAMED_PART * lengths[id(soup)]:
             for element in elements:
                 element.decompose()
 
 
-def _is_inside(element: "Tag", others: "list[Tag]") -> bool:
-    ids = {id(other) for other in others}
-    return any(id(parent) in ids for parent in element.parents)
+def _outermost(soup: "BeautifulSoup", wanted: "Callable[[Tag], bool]") -> "list[Tag]":
+    """The elements that are wanted and in no other that is, in their order."""
+    found = []
+    inner = 0
+    for element in soup.find_all(True):
+        if inner:
+            inner -= 1
+        elif wanted(element):
+            inner = len(element.find_all(True))
+            found.append(element)
+    return found
+
+
+def _sums(soup: "BeautifulSoup", count: "Callable[[Tag], int]") -> dict[int, int]:
+    """By the id of each element: the sum of `count` over it and all elements in it."""
+    elements = [soup, *soup.find_all(True)]
+    sums = {id(element): count(element) for element in elements}
+    for element in reversed(elements[1:]):  # what is in an element comes behind it
+        sums[id(element.parent)] += sums[id(element)]
+    return sums
+
+
+def _own_length(element: "Tag") -> int:
+    """Characters of text in `element` and no other element, but for space around it."""
+    from bs4.element import NavigableString
+
+    # Comments are of a class below it.
+    return sum(len(text.strip()) for text in element.children if type(text) is NavigableString)
 
 
 def _drop(soup: "BeautifulSoup", names: tuple[str, ...]) -> None:
     for element in soup(names):
         element.decompose()
-
-
-def _length(element: "Tag") -> int:
-    """Characters of text in `element`, but for space around it."""
-    return sum(len(text) for text in element.stripped_strings)

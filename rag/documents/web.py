@@ -71,6 +71,8 @@ NOT_PUBLIC = (
     "it is not on the public internet: addresses of this computer and of private networks are not "
     "opened. Save the page, and add the file."
 )
+NO_NAME = "there is no site of this name. Check the address."
+NO_ADDRESS = "it is not the address of a web page. Check it."
 SLOW = "the site took too long. Try again later, or save the page and add the file."
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):(//|(?!\d))", re.I)
 _UNFIT = re.compile(r'[\x00-\x1f\x7f-\x9f\u200b-\u206f\ufeff\ufffd\ud800-\udfff<>:"|?*\\›]')
@@ -295,8 +297,7 @@ def _resolve(shown: str, host: str, port: int, timeout: float) -> list[IPAddress
     thread.start()
     thread.join(timeout)
     if failed or not (found or thread.is_alive()):
-        reason = "there is no site of this name. Check the address."
-        raise DocumentError(shown, reason) from (failed[0] if failed else None)
+        raise DocumentError(shown, NO_NAME) from (failed[0] if failed else None)
     if not found:
         raise httpcore2.ConnectTimeout
     return found
@@ -316,9 +317,9 @@ def _parse(shown: str, address: str) -> httpx2.URL:
     try:
         url = httpx2.URL(address)
     except (httpx2.InvalidURL, ValueError) as error:
-        raise DocumentError(shown, "it is not the address of a web page. Check it.") from error
+        raise DocumentError(shown, NO_ADDRESS) from error
     if not url.host:
-        raise DocumentError(shown, "it is not the address of a web page. Check it.")
+        raise DocumentError(shown, NO_ADDRESS)
     if url.userinfo:
         raise DocumentError(
             shown, "an address with a user name or a password in it is not opened. Take them out."
