@@ -122,7 +122,7 @@ def _drop_around(soup: "BeautifulSoup") -> None:
     """Drop what says itself that it is no part of the text, or that it is not to be seen."""
     inside: set[int] = set()
     for element in soup.find_all(True):
-        if element.name in INSIDE or id(element.parent) in inside:
+        if element.name in INSIDE or element.get("role") == "main" or id(element.parent) in inside:
             inside.add(id(element))
     pages = _sums(soup, lambda element: element.name in ("main", "h1"))
 

@@ -399,7 +399,7 @@ def _body(shown: str, response: httpx2.Response, max_bytes: int) -> bytes:
 
 
 def _unreachable(error: Exception) -> str:
-    cause = error.__cause__
+    cause = error.args[0] if error.args else None  # httpcore hands on what failed, as the message
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"the site cannot prove that it is the one it says ({cause.verify_message})."
     if isinstance(cause, ssl.SSLError):
