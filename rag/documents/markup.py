@@ -42,6 +42,8 @@ MAIN_PART = 0.3
 """Part of a page's text that its <main> has to hold to be taken for it."""
 ARTICLE_PART = 0.6
 """The same of a single <article>."""
+MAX_TITLE = 200
+"""Characters: each passage of the page carries its title with it."""
 LITTLE = 0.1
 """Part of a page's text below which, as LITTLE_TEXT, what was found is not believed."""
 LITTLE_TEXT = 200
@@ -59,7 +61,7 @@ def load_html(name: str, data: bytes) -> Document:
         text = markdown(html)
     else:
         text = "\n\n".join(filter(None, map(_markdown, parts)))
-    metadata = {"file_name": name} | ({"title": readable(title)} if title else {})
+    metadata = {"file_name": name} | ({"title": title} if title else {})
     return Document(text, metadata)
 
 
@@ -75,9 +77,9 @@ def _parse(html: str) -> "tuple[BeautifulSoup, str]":
     # Python's own parser nests what has no end tag: 400 lines of <li> were too deep for it.
     soup = BeautifulSoup(html, "lxml")
     _drop(soup, UNSEEN)
-    title = soup.title.get_text(" ", strip=True) if soup.title else ""
+    title = readable(soup.title.get_text()) if soup.title else ""
     _drop(soup, ("title",))
-    return soup, title
+    return soup, " ".join(title.split())[:MAX_TITLE]
 
 
 def _markdown(element: "Tag") -> str:

@@ -167,3 +167,11 @@ def test_the_time_does_not_grow_with_the_depth(open_tag: str) -> None:
     with suppress(RecursionError):
         load_html("deep.html", html)
     assert time.monotonic() - began < 20
+
+
+def test_the_title_is_one_line_of_some_length(read: Read) -> None:
+    html = f"<title> A\n&#8203;river {'x' * 10_000}</title><svg><title>Icon</title></svg><p>Text"
+    document = read("page.html", html.encode())
+    assert document.metadata["title"] == f"A river {'x' * 10_000}"[:200]
+    assert document.text == "Text"
+    assert "title" not in read("page.html", b"<svg><title>Icon</title></svg><p>Text").metadata
