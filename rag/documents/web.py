@@ -121,7 +121,7 @@ def fetch(
     reached, or answers with no page; FileTooLargeError; UnsupportedFileError where it is known to
     be no text.
     """
-    shown = address.strip()[:200]
+    shown = re.sub(r"[^/@]+@", "…@", address.strip()[:200])  # there may be a password
     backend = _Backend(shown, time.monotonic() + timeout, allowed or is_foreign)
     tls = tls or httpcore2.default_ssl_context()
     asked = url = _parse(shown, address)

@@ -233,7 +233,7 @@ def test_what_is_no_address_of_a_page(
 ) -> None:
     with pytest.raises(DocumentError) as caught:
         get(address, tmp_path)
-    assert "secret" not in caught.value.reason
+    assert "secret" not in str(caught.value)
 
 
 def test_one_private_address_among_public_ones_is_enough(
