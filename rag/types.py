@@ -76,6 +76,9 @@ class Node:
     """The headings above the passage, outermost first."""
     metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """The metadata of its document, and `page_label` where that has pages."""
+    before: str = ""
+    """What stands in the document between the passage before it and this one: white space, a
+    heading. With it neighbours can be joined as they were."""
 
     @property
     def id_(self) -> str:

@@ -3,16 +3,29 @@
 Knows nothing of torch: the real model is in `embedding_huggingface`.
 """
 
-import math
 import re
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-Vector = Sequence[float]
+Vector = NDArray[np.float32]
 """One embedding, of length 1 (so that a dot product is the cosine)."""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A text as an embedding model sees it."""
+
+    vector: Vector
+    """The whole text, `dimensions` floats."""
+    tokens: NDArray[np.float32]
+    """Its tokens that have a letter or a digit in them, each of length 1 too: tokens x
+    `dimensions`. Of shape (0, dimensions) where the model gives none."""
 
 
 class Embedding(Protocol):
@@ -27,8 +40,12 @@ class Embedding(Protocol):
         """Its tokenizer without truncation, or a function that counts tokens: for splitting."""
         ...
 
-    def embed(self, texts: Sequence[str]) -> list[Vector]:
-        """The vectors of `texts`, in their order."""
+    def embed(self, texts: Sequence[str]) -> list[Embedded]:
+        """Passages, in their order."""
+        ...
+
+    def embed_query(self, text: str) -> Embedded:
+        """A question, which some models want told apart from passages."""
         ...
 
 
@@ -42,15 +59,15 @@ class HashEmbedding:
     def tokenizer(self) -> Callable[[str], int]:
         return lambda text: len(_words(text))
 
-    def embed(self, texts: Sequence[str]) -> list[Vector]:
-        return [self._vector(text) for text in texts]
+    def embed(self, texts: Sequence[str]) -> list[Embedded]:
+        return [self.embed_query(text) for text in texts]
 
-    def _vector(self, text: str) -> Vector:
-        counts = [0.0] * self.dimensions
+    def embed_query(self, text: str) -> Embedded:
+        counts = np.zeros(self.dimensions, np.float32)
         for word in _words(text):
             counts[zlib.crc32(word.encode()) % self.dimensions] += 1.0
-        length = math.sqrt(sum(count * count for count in counts)) or 1.0
-        return [count / length for count in counts]
+        vector = counts / (np.linalg.norm(counts) or 1.0)
+        return Embedded(vector, np.empty((0, self.dimensions), np.float32))
 
 
 def _words(text: str) -> list[str]:

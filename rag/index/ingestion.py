@@ -12,7 +12,7 @@ from pathlib import Path
 from rag.documents.isolation import load_isolated
 from rag.documents.splitting import split
 from rag.errors import DocumentError, FileTooLargeError
-from rag.index.embedding import Embedding, Vector
+from rag.index.embedding import Embedding
 from rag.index.store import ChromaStore, content_hash
 from rag.types import Document
 
@@ -30,6 +30,15 @@ class Progress:
     step: str
     done: int = 0
     total: int = 0
+
+
+@dataclass(frozen=True)
+class Searchable:
+    """A document can be searched by its words, while it is being embedded."""
+
+    file_name: str
+    document_id: str
+    passages: int
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,7 @@ def ingest_file(
     *,
     max_bytes: int,
     read_timeout: float,
-) -> Iterator[Progress | Ingested | Rejected]:
+) -> Iterator[Progress | Searchable | Ingested | Rejected]:
     """Take the file at `path` into `store` under `file_name`.
 
     Yields Progress any number of times, then one Ingested or Rejected; for an archive or an
@@ -92,7 +101,7 @@ def ingest_file(
 
 def ingest(
     document: Document, store: ChromaStore, embed_model: Embedding
-) -> Iterator[Progress | Ingested]:
+) -> Iterator[Progress | Searchable | Ingested]:
     """Take `document` into `store`, in place of one with the same `id_`.
 
     One that is there already is left as it is. Where `id_` was made from the text, the same text
@@ -107,11 +116,12 @@ def ingest(
         return
     yield Progress(name, "splitting")
     nodes = split(document, embed_model.tokenizer)
-    vectors: list[Vector] = []
-    for begin in range(0, len(nodes), EMBED_STEP):
-        yield Progress(name, "embedding", begin, len(nodes))
-        batch = nodes[begin : begin + EMBED_STEP]
-        vectors += embed_model.embed([node.embedded_text for node in batch])
-    yield Progress(name, "storing", len(nodes), len(nodes))
-    store.add(document, nodes, vectors)
+    with store.adding(document, nodes) as adding:
+        yield Searchable(name, document.id_, len(nodes))
+        for begin in range(0, len(nodes), EMBED_STEP):
+            yield Progress(name, "embedding", begin, len(nodes))
+            batch = nodes[begin : begin + EMBED_STEP]
+            adding.take(embed_model.embed([node.embedded_text for node in batch]))
+        yield Progress(name, "storing", len(nodes), len(nodes))
+        adding.commit()
     yield Ingested(name, document.id_, pages, len(nodes))
