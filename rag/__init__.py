@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rag.answering.response import StreamingResponse as StreamingResponse
     from rag.answering.vector_store_index import VectorStoreIndex as VectorStoreIndex
     from rag.documents.reader import SimpleDirectoryReader as SimpleDirectoryReader
+    from rag.documents.reader import SimpleWebPageReader as SimpleWebPageReader
     from rag.index.embedding import HashEmbedding as HashEmbedding
     from rag.index.embedding_huggingface import HuggingFaceEmbedding as HuggingFaceEmbedding
     from rag.llms.huggingface import HuggingFaceLLM as HuggingFaceLLM
@@ -43,6 +44,7 @@ _MODULES = {
     "Settings": "answering.defaults",
     "SimilarityPostprocessor": "answering.postprocessing",
     "SimpleDirectoryReader": "documents.reader",
+    "SimpleWebPageReader": "documents.reader",
     "StreamingResponse": "answering.response",
     "VectorStoreIndex": "answering.vector_store_index",
     "get_response_synthesizer": "answering.query_engine",
