@@ -49,11 +49,7 @@ class HuggingFaceEmbedding:
             self._query_prompt, self._passage_prompt = _prompts(path)
             tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
             with loading() as (torch, transformers):
-                self._device = "cuda" if torch.cuda.is_available() else "cpu"
-                self._model: Any = transformers.AutoModel.from_pretrained(
-                    path, local_files_only=True, dtype=_dtype(torch, self._device)
-                )
-                self._model.to(self._device).eval()
+                self._model = _load(torch, transformers, path)
             max_tokens = _max_tokens(path, self._model.config)
         except Exception as error:
             raise ModelUnavailableError(
@@ -102,7 +98,7 @@ class HuggingFaceEmbedding:
         width = max(map(len, ids))
         padded = torch.tensor([row + [0] * (width - len(row)) for row in ids])
         mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in ids])
-        padded, mask = padded.to(self._device), mask.to(self._device)
+        padded, mask = padded.to(self._model.device), mask.to(self._model.device)
         with self._lock, torch.inference_mode():
             hidden = self._model(input_ids=padded, attention_mask=mask).last_hidden_state.float()
             if self._pools_first:
@@ -128,13 +124,21 @@ def _batches(lengths: list[int]) -> Iterator[list[int]]:
         yield batch
 
 
-def _dtype(torch: Any, device: str) -> Any:
-    """bfloat16 where the processor multiplies it in matrix units (Intel's AMX), else float32.
+def _load(torch: Any, transformers: Any, path: Path) -> Any:
+    """The model, in bfloat16 where the processor multiplies it in matrix units (Intel's AMX).
 
-    With the other instructions for bfloat16, and without any, it is slower than float32.
+    Elsewhere in float32: with other instructions for bfloat16, and without any, it is faster.
     """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     has_amx = device == "cpu" and torch.cpu.get_capabilities().get("amx_bf16", False)
-    return torch.bfloat16 if has_amx else torch.float32
+    dtype = torch.bfloat16 if has_amx else torch.float32
+    model = transformers.AutoModel.from_pretrained(path, local_files_only=True, dtype=dtype)
+    if has_amx:
+        for layer in model.modules():
+            if isinstance(layer, torch.nn.Linear):
+                # The same matrix, in the order in memory in which its product is faster.
+                layer.weight.data = layer.weight.data.t().contiguous().t()
+    return model.to(device).eval()
 
 
 def _words(tokenizer: Tokenizer) -> NDArray[np.bool_]:

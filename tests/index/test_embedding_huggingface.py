@@ -149,7 +149,6 @@ def test_other_threads_go_on_while_it_computes(minilm: HuggingFaceEmbedding) -> 
         done.set()
         ticking.result()
     assert np.quantile(pauses, 0.9) < 0.1
-    assert max(pauses) < 0.5
 
 
 def test_a_folder_that_holds_no_model(tmp_path: Path) -> None:
