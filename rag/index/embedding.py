@@ -22,10 +22,13 @@ class Embedded:
     """A text as an embedding model sees it."""
 
     vector: Vector
-    """The whole text, `dimensions` floats."""
+    """`dimensions` floats, of length 1."""
     tokens: NDArray[np.float32]
-    """Its tokens that have a letter or a digit in them, each of length 1 too: tokens x
-    `dimensions`. Of shape (0, dimensions) where the model gives none."""
+    """One row of length 1 for each of its tokens that has a letter or digit in it.
+
+    Special tokens and punctuation are left out. The shape is (tokens, `dimensions`), which is
+    (0, `dimensions`) where the model gives none.
+    """
 
 
 class Embedding(Protocol):
@@ -41,16 +44,19 @@ class Embedding(Protocol):
         ...
 
     def embed(self, texts: Sequence[str]) -> list[Embedded]:
-        """Passages, in their order."""
+        """The passages `texts`, in their order."""
         ...
 
     def embed_query(self, text: str) -> Embedded:
-        """A question, which some models want told apart from passages."""
+        """The question `text`, to be compared with passages."""
         ...
 
 
 class HashEmbedding:
-    """Counts words into `dimensions` hashed places: near texts share words. No weights."""
+    """Counts words into `dimensions` hashed places: near texts share words. No weights.
+
+    The vector of a text without words is 0. It gives no token vectors.
+    """
 
     name = "hash"
     dimensions = 256
@@ -65,9 +71,11 @@ class HashEmbedding:
     def embed_query(self, text: str) -> Embedded:
         counts = np.zeros(self.dimensions, np.float32)
         for word in _words(text):
-            counts[zlib.crc32(word.encode()) % self.dimensions] += 1.0
-        vector = counts / (np.linalg.norm(counts) or 1.0)
-        return Embedded(vector, np.empty((0, self.dimensions), np.float32))
+            counts[zlib.crc32(word.encode()) % self.dimensions] += 1
+        length = np.linalg.norm(counts) or 1.0
+        return Embedded(
+            (counts / length).astype(np.float32), np.empty((0, self.dimensions), np.float32)
+        )
 
 
 def _words(text: str) -> list[str]:
