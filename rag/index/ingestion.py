@@ -33,6 +33,15 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Searchable:
+    """The words of a document can be searched; its vectors are still to come."""
+
+    file_name: str
+    document_id: str
+    passages: int
+
+
+@dataclass(frozen=True)
 class Ingested:
     """A file is in; with `known_as`, it already was, under that name."""
 
@@ -59,7 +68,7 @@ def ingest_file(
     *,
     max_bytes: int,
     read_timeout: float,
-) -> Iterator[Progress | Ingested | Rejected]:
+) -> Iterator[Progress | Searchable | Ingested | Rejected]:
     """Take the file at `path` into `store` under `file_name`.
 
     Yields Progress any number of times, then one Ingested or Rejected; for an archive or an
@@ -92,7 +101,7 @@ def ingest_file(
 
 def ingest(
     document: Document, store: ChromaStore, embed_model: Embedding
-) -> Iterator[Progress | Ingested]:
+) -> Iterator[Progress | Searchable | Ingested]:
     """Take `document` into `store`, in place of one with the same `id_`.
 
     One that is there already is left as it is. Where `id_` was made from the text, the same text
@@ -107,6 +116,7 @@ def ingest(
         return
     yield Progress(name, "splitting")
     nodes = split(document, embed_model.tokenizer)
+    yield Searchable(name, document.id_, len(nodes))
     vectors: list[Vector] = []
     for begin in range(0, len(nodes), EMBED_STEP):
         yield Progress(name, "embedding", begin, len(nodes))

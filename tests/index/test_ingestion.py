@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rag.index.embedding import HashEmbedding, Vector
-from rag.index.ingestion import EMBED_STEP, Ingested, Progress, Rejected, ingest, ingest_file
+from rag.index.ingestion import EMBED_STEP, Ingested, Progress, Rejected, Searchable, ingest, ingest_file
 from rag.index.store import ChromaStore
 from rag.types import Document
 from tests.documents.makers import archive
@@ -19,7 +19,7 @@ LONG = "".join(f"## Part {n}\n\nParagraph {n} tells of river{n}.\n\n" for n in r
 
 def take_in(
     path: Path, store: ChromaStore, name: str = "", max_bytes: int = 10**6
-) -> Iterator[Progress | Ingested | Rejected]:
+) -> Iterator[Progress | Searchable | Ingested | Rejected]:
     return ingest_file(
         path, name or path.name, store, HashEmbedding(), max_bytes=max_bytes, read_timeout=60
     )
@@ -34,13 +34,14 @@ def note(tmp_path: Path) -> Path:
 
 def test_a_file_goes_in_step_by_step(note: Path, store: ChromaStore) -> None:
     events = list(take_in(note, store))
+    (record,) = store.documents()
     assert events[:-1] == [
         Progress("note.md", "reading"),
         Progress("note.md", "splitting"),
+        Searchable("note.md", record.id_, 1),
         Progress("note.md", "embedding", 0, 1),
         Progress("note.md", "storing", 1, 1),
     ]
-    (record,) = store.documents()
     assert events[-1] == Ingested("note.md", record.id_, 0, 1)
     (vector,) = HashEmbedding().embed(["rivers the rhine flows north"])
     (hit,) = store.query(vector, 3)
@@ -109,7 +110,7 @@ def test_each_file_of_an_archive_goes_in_or_is_rejected(store: ChromaStore, tmp_
     members = {"a.md": "The apple.", "bad.pdf": "x", "same.txt": "The apple.", "b.md": "The plum."}
     (tmp_path / "a.zip").write_bytes(archive(members))
     *events, last = take_in(tmp_path / "a.zip", store)
-    ended = [e for e in (*events, last) if not isinstance(e, Progress)]
+    ended = [e for e in (*events, last) if not isinstance(e, Progress | Searchable)]
     assert [(type(e), e.file_name) for e in ended] == [
         (Ingested, "a.zip/a.md"),
         (Rejected, "a.zip/bad.pdf"),
@@ -129,9 +130,9 @@ def test_one_bad_file_leaves_the_others_alone(
     assert [type(event) for event in last] == [Rejected, Ingested]
 
 
-@pytest.mark.parametrize("stop_at", range(6))
+@pytest.mark.parametrize("stop_at", range(7))
 def test_whoever_stops_leaves_nothing_behind(store: ChromaStore, stop_at: int) -> None:
-    # splitting, embedding 0, 32, 64, storing: then it is in.
+    # splitting, searchable, embedding 0, 32, 64, storing: then it is in.
     document = Document(LONG, {"file_name": "l.md"})
     with closing(ingest(document, store, HashEmbedding())) as events:
         last = [next(events) for _ in range(stop_at + 1)][-1]
@@ -140,7 +141,7 @@ def test_whoever_stops_leaves_nothing_behind(store: ChromaStore, stop_at: int) -
     else:
         assert store.documents() == []
         assert store.query([1.0] * HashEmbedding.dimensions, 1) == []
-    assert isinstance(last, Ingested) == (stop_at == 5)
+    assert isinstance(last, Ingested) == (stop_at == 6)
     assert isinstance(list(ingest(document, store, HashEmbedding()))[-1], Ingested)
     assert [record.passages for record in store.documents()] == [70]
 
@@ -166,7 +167,7 @@ def test_a_failure_while_embedding_is_raised_and_leaves_nothing(store: ChromaSto
 
 
 def test_a_document_with_the_same_identity_and_another_text_is_replaced(store: ChromaStore) -> None:
-    def take(text: str) -> list[Progress | Ingested]:
+    def take(text: str) -> list[Progress | Searchable | Ingested]:
         return list(ingest(Document(text, {"file_name": "n.md"}, "note"), store, HashEmbedding()))
 
     take(LONG)
