@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from rag.index.embedding import HashEmbedding, Vector
-from rag.index.ingestion import EMBED_STEP, Ingested, Progress, Rejected, Searchable, ingest, ingest_file
+from rag.index.ingestion import (
+    EMBED_STEP,
+    Ingested,
+    Progress,
+    Rejected,
+    Searchable,
+    ingest,
+    ingest_file,
+)
 from rag.index.store import ChromaStore
 from rag.types import Document
 from tests.documents.makers import archive
