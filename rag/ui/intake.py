@@ -2,7 +2,7 @@
 
 Taking in is a generator, and a thread does one step of it at a time: sessions take turns after
 each step, so that one person's 200 files do not hold up another's one. Of a session one step is
-done at a time. Its next file is made searchable before the vectors of those before are computed.
+done at a time: the words of all its files come first, then the vectors, of short files first.
 
 Knows nothing of gradio, nor of what a step does.
 """
@@ -161,9 +161,9 @@ class Intake:
             (
                 job
                 for job in jobs
-                if not (job.searchable or job.fetching) and (job.steps or len(begun) < AHEAD)
+                if not (job.half_in or job.fetching) and (job.steps or len(begun) < AHEAD)
             ),
-            (job for job in begun if not job.fetching),
+            sorted((job for job in begun if not job.fetching), key=lambda job: job.unembedded),
         )
         return next((job for order in orders for job in order), None)
 

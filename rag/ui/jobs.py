@@ -110,6 +110,11 @@ class Job:
         return self.searchable or self.ended
 
     @property
+    def unembedded(self) -> int:
+        """Passages of the document that are still to be embedded."""
+        return self.progress.total - self.progress.done if self.progress else 0
+
+    @property
     def per_second(self) -> float | None:
         """Passages that are embedded in a second just now; None while that is not known."""
         if len(self._embedded) < 2:
@@ -127,6 +132,7 @@ class Job:
                 self.progress = event
             case Searchable():
                 self.half_in = event.document_id
+                self.progress = Progress(event.file_name, "embedding", 0, event.passages)
                 # What is attached to an e-mail comes after it.
                 self.searchable = alone and not self.name.lower().endswith(".eml")
             case Rejected(name, reason):

@@ -124,6 +124,7 @@ def build(backend: Backend) -> gr.Blocks:
                 show_label=False,
                 placeholder="Add a web page: https://...",
                 max_lines=1,
+                container=False,
                 elem_id="address",
             )
             notes = gr.HTML(elem_id="notes", js_on_load=ON_LIST)

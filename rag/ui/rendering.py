@@ -228,7 +228,7 @@ def _state(job: Job) -> str:
     if now.step == "embedding":
         state = f"searchable, {now.done:,} of {counted(now.total, 'passage')} embedded"
         if speed := job.per_second:
-            state += f", {speed:.0f} a second, {_left((now.total - now.done) / speed)}"
+            state += f", {speed:.0f} a second, {_left(job.unembedded / speed)}"
     inner = now.file_name.removeprefix(f"{job.name}/")
     return state if inner == job.name else f"{inner}: {state}"
 
