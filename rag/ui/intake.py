@@ -156,14 +156,17 @@ class Intake:
             for job in jobs:
                 job.cancelled = True
         begun = [job for job in jobs if job.steps]
+        going_on = [job for job in begun if not job.fetching]
+
+        def can_begin(job: Job) -> bool:
+            # Whether it is here already shows only when the other is in, or not.
+            return len(begun) < AHEAD and not any(map(job.may_be, begun))
+
         orders = (
             (job for job in jobs if job.cancelled),
-            (
-                job
-                for job in jobs
-                if not (job.half_in or job.fetching) and (job.steps or len(begun) < AHEAD)
-            ),
-            sorted((job for job in begun if not job.fetching), key=lambda job: job.unembedded),
+            (job for job in going_on if not job.half_in),
+            (job for job in jobs if not job.steps and can_begin(job)),
+            sorted(going_on, key=lambda job: job.unembedded),
         )
         return next((job for order in orders for job in order), None)
 

@@ -41,6 +41,8 @@ class Job:
     name: str
     address: str = ""
     """Of a web page, which is fetched first."""
+    size: int = 0
+    """Of a file, in bytes."""
     interrupted: bool = False
     """Left by a process that ended; it waits for the person to decide."""
     batch: int = 0
@@ -78,7 +80,11 @@ class Job:
         except OSError:
             shutil.rmtree(new, ignore_errors=True)
             raise
-        return cls(folder, name)
+        return cls._of_copy(folder / name)
+
+    @classmethod
+    def _of_copy(cls, copy: Path, *, interrupted: bool = False) -> "Job":
+        return cls(copy.parent, copy.name, size=copy.stat().st_size, interrupted=interrupted)
 
     @classmethod
     def of_address(cls, incoming: Path, address: str) -> "Job":
@@ -121,6 +127,10 @@ class Job:
             return None
         (begun, before), (now, done) = self._embedded[0], self._embedded[-1]
         return (done - before) / (now - begun) if now > begun else None
+
+    def may_be(self, other: "Job") -> bool:
+        """Whether it could be the same document, or another version of it."""
+        return self.name == other.name or (self.size == other.size and not self.address)
 
     def told(self, event: Event) -> None:
         """Take note of what has happened to it."""
@@ -193,7 +203,7 @@ def left_behind(incoming: Path) -> list[Job]:
         elif kept.suffix or kept.with_suffix(".address").exists() or not any(kept.iterdir()):
             shutil.rmtree(kept, ignore_errors=True)
         else:
-            jobs.append(Job(kept, next(kept.iterdir()).name, interrupted=True))
+            jobs.append(Job._of_copy(next(kept.iterdir()), interrupted=True))
     return jobs
 
 

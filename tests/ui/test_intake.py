@@ -54,7 +54,7 @@ class Steps:
             self.closed.append(name)
 
     def events(self, path: Path, name: str) -> Iterator[Event]:
-        text = path.read_text()
+        text = path.read_text().strip()
         yield Progress(name, "reading")
         if text == "odd":
             raise RuntimeError("internal detail")
@@ -98,13 +98,14 @@ def session(tmp_path: Path) -> Session:
 
 @pytest.fixture
 def put(tmp_path: Path) -> Callable[[str, str], Path]:
-    """An uploaded file."""
-    count = iter(range(10**6))
+    """An uploaded file; no two have the same size."""
+    count = iter(range(1, 10**6))
 
     def make(name: str, text: str) -> Path:
-        file = tmp_path / f"upload{next(count)}" / name
+        number = next(count)
+        file = tmp_path / f"upload{number}" / name
         file.parent.mkdir()
-        file.write_text(text)
+        file.write_text(text + number * " ")
         return file
 
     return make
@@ -198,6 +199,23 @@ class TestTakingIn:
         order = [done.removeprefix("one ") for done in steps.done]
         assert order.index("short Searchable") < order.index("long embedding")
         assert order.index("short Ingested") < order.index("long embedding")
+
+    def test_what_may_be_the_same_waits_for_it(
+        self, intake: Intake, session: Session, steps: Steps, put: Put
+    ) -> None:
+        gate = steps.shut["a embedding"] = threading.Event()
+        same = put("same", "1")
+        files = [put("a", "1"), same, put("c", "1")]
+        same.write_text(files[0].read_text())
+        intake.add(session, files)
+        intake.add(session, [put("a", "2")])  # another version
+        assert steps.reached.wait(GUARD)
+        assert [job.settled for job in session.jobs] == [True, False, True, False]
+        gate.set()
+        over(session)
+        order = [done.removeprefix("one ") for done in steps.done]
+        assert order.index("a Ingested") < order.index("same reading")
+        assert order.count("a Ingested") == 2
 
     def test_only_some_are_begun(
         self, intake: Intake, session: Session, steps: Steps, put: Put
