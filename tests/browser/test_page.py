@@ -281,14 +281,14 @@ def test_the_same_file_from_two_browsers_goes_into_both(new_page: NewPage, tmp_p
     wait_for_answers(other, 1)
 
 
-def test_a_file_on_its_way_can_be_stopped(page: Page, tmp_path: Path) -> None:
+def test_a_file_on_its_way_can_be_cancelled(page: Page, tmp_path: Path) -> None:
     file = tmp_path / "long.txt"
     file.write_text("".join(f"Sentence number {n} of many.\n\n" for n in range(20_000)), "utf-8")
     upload(page, file)
-    page.locator("[aria-label='My documents']").get_by_text("embedding").wait_for()
-    page.get_by_role("button", name="Stop long.txt").click()
-    page.wait_for_selector("#notes .note.same")
-    assert "stopped; nothing was added" in page.locator("#notes").inner_text()
+    page.locator("[aria-label='My documents']").get_by_text("embedded").wait_for()
+    page.get_by_role("button", name="Cancel long.txt").click()
+    page.wait_for_selector("#notes .note.cancelled")
+    assert "cancelled; nothing was added" in page.locator("#notes").inner_text()
     assert documents(page) == []
 
 
@@ -298,7 +298,7 @@ def test_forgetting_while_a_file_is_on_its_way_leaves_nothing(
     file = tmp_path / "long.txt"
     file.write_text("".join(f"Zebrafinch number {n}.\n\n" for n in range(20_000)), "utf-8")
     upload(page, file)
-    page.locator("[aria-label='My documents']").get_by_text("embedding").wait_for()
+    page.locator("[aria-label='My documents']").get_by_text("embedded").wait_for()
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Forget everything").click()
     expect(page.locator("[aria-label='My documents']")).to_have_count(0)
