@@ -130,7 +130,9 @@ class Job:
 
     def may_be(self, other: "Job") -> bool:
         """Whether it could be the same document, or another version of it."""
-        return self.name == other.name or (self.size == other.size and not self.address)
+        if self.address:
+            return self.address == other.address
+        return self.name == other.name or self.size == other.size
 
     def told(self, event: Event) -> None:
         """Take note of what has happened to it."""
@@ -166,7 +168,7 @@ class Job:
     def report(self) -> Iterator[Note]:
         """What became of it, once it has ended."""
         yield from self._notes
-        if self.cancelled:
+        if self.cancelled and not (self.searchable and self._added):
             stayed = f"{counted(self._added, 'document')} of it stayed"
             kept = stayed if self._added else "nothing was added"
             yield Note("cancelled", f"{self.name}: cancelled; {kept}.")

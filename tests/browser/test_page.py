@@ -203,7 +203,7 @@ def test_bad_files_get_their_reasons_and_the_others_go_in(
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     upload(page, *(tmp_path / name for name in contents))
-    expect(page.locator("#notes .note")).to_have_count(len(contents))
+    expect(page.locator("#notes .note")).to_have_count(len(contents), timeout=PATIENCE)
     said = page.locator("#notes").inner_text()
     assert documents(page) == ["good.txt"]
     assert "good.txt is ready" in said
@@ -312,7 +312,7 @@ def test_sources_of_an_earlier_answer_by_keyboard(page: Page, tmp_path: Path) ->
     for name, text in {"a.txt": "Anna plays the oboe.", "b.txt": "Boris plays chess."}.items():
         (tmp_path / name).write_text(text, "utf-8")
     upload(page, tmp_path / "a.txt", tmp_path / "b.txt")
-    expect(page.locator("#notes .note.good")).to_have_count(2)
+    expect(page.locator("#notes .note.good")).to_have_count(2, timeout=PATIENCE)
     ask(page, "What does Anna play?")
     wait_for_answers(page, 1)
     ask(page, "What does Boris play?")
@@ -328,7 +328,7 @@ def test_removing_a_document_takes_it_out_of_the_search(page: Page, tmp_path: Pa
     for name, text in {"a.txt": "Anna plays the oboe.", "b.txt": "Boris plays chess."}.items():
         (tmp_path / name).write_text(text, "utf-8")
     upload(page, tmp_path / "a.txt", tmp_path / "b.txt")
-    expect(page.locator("#notes .note.good")).to_have_count(2)
+    expect(page.locator("#notes .note.good")).to_have_count(2, timeout=PATIENCE)
     page.get_by_role("button", name="Remove a.txt").click()
     expect(page.locator("[aria-label='My documents'] .name")).to_have_count(1)
     ask(page, "What does Anna play?")

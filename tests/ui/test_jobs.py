@@ -187,6 +187,11 @@ class TestTold:
         told.told(Ingested("a.zip/a.md", "one", 0, 1))
         assert list(told.report()) == [("cancelled", "a.zip: cancelled; 1 document of it stayed.")]
 
+    def test_cancelled_too_late(self) -> None:
+        told = job("a.txt", [Searchable("a.txt", "id", 1), Ingested("a.txt", "id", 0, 1)])
+        told.cancelled = True
+        assert list(told.report()) == [("good", "a.txt is ready.")]
+
     def test_the_speed_is_that_of_the_last_half_minute(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
