@@ -119,8 +119,8 @@ class Intake:
         until = time.monotonic() + PATIENCE
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
-        for session in self._ring:
-            for job in session.jobs:
+        with self._changed:
+            for job in [job for session in self._ring for job in session.jobs]:
                 if job.steps:
                     with suppress(ValueError):  # a step of it is still being done
                         job.steps.close()

@@ -14,13 +14,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rag.answering.events import Timings
-from rag.errors import StoreError
+from rag.errors import RivuletError, StoreError
 from rag.index.store import ChromaStore, StoredDocument
 from rag.types import FinishReason, Node, NodeWithScore, Usage
 from rag.ui.jobs import Job, Note, left_behind
@@ -139,9 +139,14 @@ class Sessions:
         """
         key = hashlib.sha256(identity.encode()).hexdigest()[:32]
         with self._lock:
-            if key not in self._sessions:
-                self._sessions[key] = Session(self.folder / key)
-            return self._sessions[key]
+            session = self._sessions.get(key)
+            if session:
+                return session
+            session = self._sessions[key] = Session(self.folder / key)
+        if session.jobs:  # of the index of an interrupted file nothing may be left
+            with suppress(RivuletError):
+                self.drop_empty(session)
+        return session
 
     def has_documents(self, session: Session) -> bool:
         """Whether there is an index to open; reading must not make one."""

@@ -506,7 +506,8 @@ time.sleep(60)
         sessions = Sessions(data / "sessions", "hash")
         session = sessions.get("me")
         assert [job.name for job in session.jobs] == ["a.txt", "b.txt"]
-        assert sessions.documents(session) == []
+        assert not sessions.has_documents(session)
+        assert {path.name for path in session.folder.iterdir()} == {"incoming"}
         sessions.close()
 
 
