@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from rag.answering.response import StreamingResponse as StreamingResponse
     from rag.answering.vector_store_index import VectorStoreIndex as VectorStoreIndex
     from rag.documents.reader import SimpleDirectoryReader as SimpleDirectoryReader
+    from rag.documents.reader import SimpleWebPageReader as SimpleWebPageReader
     from rag.index.embedding import HashEmbedding as HashEmbedding
     from rag.index.embedding_huggingface import HuggingFaceEmbedding as HuggingFaceEmbedding
+    from rag.index.reranking_huggingface import (
+        SentenceTransformerRerank as SentenceTransformerRerank,
+    )
     from rag.llms.huggingface import HuggingFaceLLM as HuggingFaceLLM
     from rag.llms.langchain import LangChainLLM as LangChainLLM
     from rag.llms.openai import OpenAI as OpenAI
@@ -40,9 +44,11 @@ _MODULES = {
     "Response": "answering.response",
     "RetrieverQueryEngine": "answering.query_engine",
     "ScriptedLLM": "llms.scripted",
+    "SentenceTransformerRerank": "index.reranking_huggingface",
     "Settings": "answering.defaults",
     "SimilarityPostprocessor": "answering.postprocessing",
     "SimpleDirectoryReader": "documents.reader",
+    "SimpleWebPageReader": "documents.reader",
     "StreamingResponse": "answering.response",
     "VectorStoreIndex": "answering.vector_store_index",
     "get_response_synthesizer": "answering.query_engine",

@@ -31,6 +31,9 @@ ResponseMode = Literal[
 ]
 """How an answer is made of passages: LlamaIndex's response modes."""
 
+RetrieverMode = Literal["hybrid", "dense", "keyword"]
+"""What a question is compared by: vectors and words, vectors alone, words alone."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -44,6 +47,11 @@ class Config:
     """Folder of everything that is kept: weights, indexes, conversations."""
     openai_api_key: str | None = field(default=None, repr=False)
     openai_base_url: str | None = None
+    chroma_url: str | None = None
+    """Address of a Chroma server that holds the passages; None: they are in `data_dir`."""
+    chroma_token: str | None = field(default=None, repr=False)
+    chroma_tenant: str | None = None
+    chroma_database: str | None = None
     top_k: int = 3
     """Passages given to the model."""
     max_new_tokens: int = 256
@@ -157,6 +165,10 @@ VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
     "RAG_MODEL": ("model", parse_model),
     "RAG_EMBED_MODEL": ("embed_model", str),
     "RAG_DATA_DIR": ("data_dir", lambda text: Path(text).expanduser()),
+    "CHROMA_URL": ("chroma_url", _address),
+    "CHROMA_TOKEN": ("chroma_token", str),
+    "CHROMA_TENANT": ("chroma_tenant", str),
+    "CHROMA_DATABASE": ("chroma_database", str),
     "RAG_TOP_K": ("top_k", parse_positive),
     "RAG_MAX_NEW_TOKENS": ("max_new_tokens", parse_positive),
     "RAG_RESPONSE_MODE": ("response_mode", _mode),

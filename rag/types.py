@@ -76,6 +76,9 @@ class Node:
     """The headings above the passage, outermost first."""
     metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """The metadata of its document, and `page_label` where that has pages."""
+    before: str = ""
+    """What stands in the document between the passage before it and this one: white space, a
+    heading. With it neighbours can be joined as they were."""
 
     @property
     def id_(self) -> str:
@@ -96,6 +99,11 @@ class Node:
     def end(self) -> int:
         """Offset just after the passage in the document's text, in characters."""
         return self.start + len(self.text)
+
+    def holds(self, other: "Node") -> bool:
+        """Whether `other` is a part of this passage, or the same."""
+        same = self.document_id == other.document_id
+        return same and self.start <= other.start and other.end <= self.end
 
     @property
     def embedded_text(self) -> str:

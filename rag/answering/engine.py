@@ -66,8 +66,8 @@ def answer(
     ):
         match event:
             case Sources(given):
-                known = {hit.node.id_ for hit in given}
-                yield Sources(given, tuple(hit for hit in found if hit.node.id_ not in known))
+                others = (hit for hit in found if not any(g.node.holds(hit.node) for g in given))
+                yield Sources(given, tuple(others))
             case Timings(first_token=float(first)):
                 yield replace(event, retrieval=retrieval, first_token=retrieval + first)
             case Usage():

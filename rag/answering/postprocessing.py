@@ -1,9 +1,9 @@
 """What was found -> what is answered from. Any function `(nodes, query) -> nodes` will do."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from rag.types import NodeWithScore
+from rag.types import Node, NodeWithScore
 
 
 @dataclass(frozen=True)
@@ -24,3 +24,35 @@ class SimilarityPostprocessor:
 def best_only(nodes: Sequence[NodeWithScore], query: str) -> Sequence[NodeWithScore]:  # noqa: ARG001
     """Keeps the best passage: a small model is lost in more (docs/decisions.md)."""
     return nodes[:1]
+
+
+def merge_neighbours(nodes: Sequence[NodeWithScore]) -> list[NodeWithScore]:
+    """Passages that follow one another in a document as one, in the place of the best of them."""
+    runs: list[list[int]] = []
+    for rank in sorted(range(len(nodes)), key=lambda n: _place(nodes[n].node)):
+        last = nodes[runs[-1][-1]].node if runs else None
+        node = nodes[rank].node
+        if last and last.document_id == node.document_id and _joined(last, node):
+            runs[-1].append(rank)
+        else:
+            runs.append([rank])
+    runs.sort(key=min)
+    return [_merged([nodes[rank] for rank in run]) for run in runs]
+
+
+def _place(node: Node) -> tuple[str, int]:
+    return node.document_id, node.start
+
+
+def _joined(one: Node, other: Node) -> bool:
+    follows = one.ordinal + 1 == other.ordinal
+    return follows and one.end + len(other.before) == other.start
+
+
+def _merged(run: Sequence[NodeWithScore]) -> NodeWithScore:
+    if len(run) == 1:
+        return run[0]
+    best = max(run, key=NodeWithScore.get_score)
+    first = run[0].node
+    text = first.text + "".join(hit.node.before + hit.node.text for hit in run[1:])
+    return replace(best, node=replace(first, text=text))

@@ -13,6 +13,7 @@ from typing import get_args
 from rag.answering.budget import JOINT, Passages, left_beside, newest
 from rag.answering.calls import Calls
 from rag.answering.events import Begun, Event, Events, Finished, LeftOut, Sources, Status
+from rag.answering.postprocessing import merge_neighbours
 from rag.answering.prompts import NO_TEXT, NOTHING_FOUND, Prompts, passage
 from rag.answering.response import (
     AsyncStreamingResponse,
@@ -99,7 +100,7 @@ class ResponseSynthesizer:
         called. Raises what the model raises, and ContextWindowError; text that came before an
         error has been yielded.
         """
-        nodes = tuple(hit for hit in nodes if hit.text.strip())
+        nodes = tuple(merge_neighbours([hit for hit in nodes if hit.text.strip()]))
         if not nodes and not self.answers_without_passages:
             yield Sources(())
             yield Begun()

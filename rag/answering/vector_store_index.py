@@ -4,7 +4,7 @@ It stands here and not in `index/`, because it hands out engines.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Self, Unpack
 
@@ -14,11 +14,11 @@ from rag.answering.chat_engine import ChatEngine
 from rag.answering.defaults import Settings
 from rag.answering.engine import Postprocessor
 from rag.answering.query_engine import Options, RetrieverQueryEngine, get_response_synthesizer
-from rag.config import ResponseMode
+from rag.config import ResponseMode, RetrieverMode
 from rag.index.embedding import Embedding
 from rag.index.ingestion import ingest
 from rag.index.retrieval import VectorIndexRetriever
-from rag.index.store import ChromaStore, StoredDocument
+from rag.index.store import ChromaServer, ChromaStore, StoredDocument
 from rag.llms.protocol import LLM
 from rag.types import ChatMessage, Document
 
@@ -28,7 +28,9 @@ class VectorStoreIndex:
 
     With `storage_dir` they are in that folder, and there again when it is opened the next time;
     without, in memory until the index is dropped. `embed_model` is `Settings.embed_model` when
-    None. Raises EmbeddingMismatchError where the folder was made with another, and StoreError.
+    None. With `chroma` the passages are in the collections `name` of that server, and `storage_dir`
+    keeps only what makes the next opening quick. Raises EmbeddingMismatchError where the index was
+    made with another model, and StoreError.
     """
 
     def __init__(
@@ -36,10 +38,12 @@ class VectorStoreIndex:
         *,
         embed_model: Embedding | None = None,
         storage_dir: str | os.PathLike[str] | None = None,
+        chroma: ChromaServer | None = None,
+        name: str = "index",
     ):
         self.embed_model = embed_model or Settings.embed_model
         path = None if storage_dir is None else Path(storage_dir).expanduser()
-        self._store = ChromaStore(path, self.embed_model.name)
+        self._store = ChromaStore(path, self.embed_model.name, server=chroma, name=name)
 
     @classmethod
     def from_documents(
@@ -49,9 +53,11 @@ class VectorStoreIndex:
         embed_model: Embedding | None = None,
         storage_dir: str | os.PathLike[str] | None = None,
         show_progress: bool = False,
+        chroma: ChromaServer | None = None,
+        name: str = "index",
     ) -> Self:
-        """An index of `documents`, and of what is in `storage_dir` already."""
-        index = cls(embed_model=embed_model, storage_dir=storage_dir)
+        """An index of `documents`, and of what is in `storage_dir` or on the server already."""
+        index = cls(embed_model=embed_model, storage_dir=storage_dir, chroma=chroma, name=name)
         if show_progress:
             documents = tqdm(list(documents), "Embedding", unit="document")
         for document in documents:
@@ -76,9 +82,17 @@ class VectorStoreIndex:
         """The records of all documents, the newest first."""
         return self._store.documents()
 
-    def as_retriever(self, similarity_top_k: int = 2) -> VectorIndexRetriever:
-        """Finds the `similarity_top_k` passages nearest to a question."""
-        return VectorIndexRetriever([self._store], self.embed_model, similarity_top_k)
+    def as_retriever(
+        self,
+        similarity_top_k: int = 2,
+        mode: RetrieverMode = "hybrid",
+        doc_ids: Collection[str] | None = None,
+    ) -> VectorIndexRetriever:
+        """Finds the `similarity_top_k` passages that bear most on a question, among all documents
+        or those with these identities."""
+        return VectorIndexRetriever(
+            [self._store], self.embed_model, similarity_top_k, mode, doc_ids
+        )
 
     def as_query_engine(
         self,

@@ -1,15 +1,24 @@
-"""Files on disk -> [Document], under LlamaIndex's name. Every file is read in isolation."""
+"""Files on disk and web pages -> [Document], under LlamaIndex's names.
+
+Every file is read in isolation, and so is every page.
+"""
 
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from rag.documents.isolation import load_isolated
 from rag.documents.loading import ENDINGS, FORMATS
 from rag.errors import ConfigurationError, DocumentError
 from rag.types import Document
+
+if TYPE_CHECKING:
+    from rag.documents.web import Allowed
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +93,68 @@ class SimpleDirectoryReader:
         if failed and not documents:
             raise failed
         return documents
+
+
+class SimpleWebPageReader:
+    """Reads pages of the web by their addresses: the main text of HTML, PDF files, and the rest.
+
+    `timeout` is the seconds within which a page has to be here, `read_timeout` those within which
+    it has to be read, `max_bytes` its size at most. `allowed` says which IP addresses may be
+    connected to; public ones only when None. With `fail_on_error` False a page that cannot be
+    fetched or read is logged and left out. `html_to_text` is LlamaIndex's, and always true.
+    """
+
+    def __init__(
+        self,
+        html_to_text: bool = True,
+        *,
+        timeout: float = 30,
+        read_timeout: float = 120,
+        max_bytes: int = 50_000_000,
+        fail_on_error: bool = True,
+        allowed: "Allowed | None" = None,
+    ):
+        if not html_to_text:
+            raise ConfigurationError("Pages are always read as text. Leave html_to_text out.")
+        self._timeout = timeout
+        self._read_timeout = read_timeout
+        self._max_bytes = max_bytes
+        self._fail_on_error = fail_on_error
+        self._allowed = allowed
+
+    def load_data(self, urls: str | Sequence[str]) -> list[Document]:
+        """The documents at these addresses, in their order; `metadata["url"]` is where each was.
+
+        Raises DocumentError where a page cannot be had or read. Of an archive, what can be read of
+        it is read.
+        """
+        documents: list[Document] = []
+        for url in [urls] if isinstance(urls, str) else urls:
+            try:
+                documents += self._read(url)
+            except DocumentError as error:
+                if self._fail_on_error:
+                    raise
+                logger.warning("Left out %s", error)
+        return documents
+
+    def _read(self, url: str) -> Iterator[Document]:
+        from rag.documents.web import fetch, load_page
+
+        with TemporaryDirectory() as folder:
+            page = fetch(
+                url,
+                Path(folder),
+                max_bytes=self._max_bytes,
+                timeout=self._timeout,
+                allowed=self._allowed,
+            )
+            with closing(load_page(page, self._read_timeout)) as items:
+                for item in items:
+                    if isinstance(item, DocumentError):
+                        logger.warning("Left out %s", item)
+                    else:
+                        yield item
 
 
 def _paths(given: AnyPath | Sequence[AnyPath] | None) -> list[Path]:

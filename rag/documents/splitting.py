@@ -45,6 +45,7 @@ def split(
         chunks = splitter.from_callback(tokenizer, max_tokens)
     nodes: list[Node] = []
     sections = _pages(document) if plain else _sections(document)
+    end_before = 0
     for begin, end, headings in _stretches(document.text, sections):
         for offset, text in chunks.chunk_indices(document.text[begin:end]):
             if not plain and _FENCE.match(text) and "\n" not in text:
@@ -62,8 +63,10 @@ def split(
                     page,
                     headings,
                     metadata,
+                    document.text[end_before:start],
                 )
             )
+            end_before = start + len(text)
     return nodes
 
 

@@ -3,16 +3,32 @@
 Knows nothing of torch: the real model is in `embedding_huggingface`.
 """
 
-import math
 import re
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-Vector = Sequence[float]
+Vector = NDArray[np.float32]
 """One embedding, of length 1 (so that a dot product is the cosine)."""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A text as an embedding model sees it."""
+
+    vector: Vector
+    """`dimensions` floats, of length 1."""
+    tokens: NDArray[np.float32]
+    """One row of length 1 for each of its tokens that has a letter or digit in it.
+
+    Special tokens and punctuation are left out. The shape is (tokens, `dimensions`), which is
+    (0, `dimensions`) where the model gives none.
+    """
 
 
 class Embedding(Protocol):
@@ -27,13 +43,20 @@ class Embedding(Protocol):
         """Its tokenizer without truncation, or a function that counts tokens: for splitting."""
         ...
 
-    def embed(self, texts: Sequence[str]) -> list[Vector]:
-        """The vectors of `texts`, in their order."""
+    def embed(self, texts: Sequence[str]) -> list[Embedded]:
+        """The passages `texts`, in their order."""
+        ...
+
+    def embed_query(self, text: str) -> Embedded:
+        """The question `text`, to be compared with passages."""
         ...
 
 
 class HashEmbedding:
-    """Counts words into `dimensions` hashed places: near texts share words. No weights."""
+    """Counts words into `dimensions` hashed places: near texts share words. No weights.
+
+    The vector of a text without words is 0. It gives no token vectors.
+    """
 
     name = "hash"
     dimensions = 256
@@ -42,15 +65,17 @@ class HashEmbedding:
     def tokenizer(self) -> Callable[[str], int]:
         return lambda text: len(_words(text))
 
-    def embed(self, texts: Sequence[str]) -> list[Vector]:
-        return [self._vector(text) for text in texts]
+    def embed(self, texts: Sequence[str]) -> list[Embedded]:
+        return [self.embed_query(text) for text in texts]
 
-    def _vector(self, text: str) -> Vector:
-        counts = [0.0] * self.dimensions
+    def embed_query(self, text: str) -> Embedded:
+        counts = np.zeros(self.dimensions, np.float32)
         for word in _words(text):
-            counts[zlib.crc32(word.encode()) % self.dimensions] += 1.0
-        length = math.sqrt(sum(count * count for count in counts)) or 1.0
-        return [count / length for count in counts]
+            counts[zlib.crc32(word.encode()) % self.dimensions] += 1
+        length = np.linalg.norm(counts) or 1.0
+        return Embedded(
+            (counts / length).astype(np.float32), np.empty((0, self.dimensions), np.float32)
+        )
 
 
 def _words(text: str) -> list[str]:

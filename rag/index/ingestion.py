@@ -3,17 +3,18 @@
 A generator, so whoever stops reading stops the work; a document is in wholly or not at all.
 """
 
+import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rag.documents.isolation import load_isolated
 from rag.documents.splitting import split
 from rag.errors import DocumentError, FileTooLargeError
-from rag.index.embedding import Embedding, Vector
-from rag.index.store import ChromaStore, content_hash
+from rag.index.embedding import Embedding
+from rag.index.store import ChromaStore, StoredDocument, content_hash
 from rag.types import Document
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Searchable:
-    """The words of a document can be searched; its vectors are still to come."""
+    """A document can be searched by its words, while it is being embedded."""
 
     file_name: str
     document_id: str
@@ -50,6 +51,8 @@ class Ingested:
     pages: int
     passages: int
     known_as: str = ""
+    replaced: bool = False
+    """Whether it took the place of an older version, of the same name."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,12 @@ def ingest_file(
     max_bytes: int,
     read_timeout: float,
 ) -> Iterator[Progress | Searchable | Ingested | Rejected]:
-    """Take the file at `path` into `store` under `file_name`.
+    """Take the file at `path` into `store` under `file_name`, in place of one of this name.
 
-    Yields Progress any number of times, then one Ingested or Rejected; for an archive or an
-    e-mail so for each file in it. Whatever is wrong with a file is a Rejected, so that the other
-    files of a batch go in.
+    A text that is there already, under whatever name, is left as it is. Yields Progress and
+    Searchable any number of times, then one Ingested or Rejected; for an archive or an e-mail so
+    for each file in it. Whatever is wrong with a file is a Rejected, so that the other files of a
+    batch go in. Closing the generator takes back what is not wholly in.
     """
     try:
         yield Progress(file_name, "reading")
@@ -92,11 +96,22 @@ def ingest_file(
                 if isinstance(item, DocumentError):
                     logger.info("Rejected %s", item)
                     yield Rejected(item.file_name, item.reason)
+                elif twin := _twin(item, store):
+                    yield Ingested(item.name, twin.id_, twin.pages, twin.passages, twin.name)
                 else:
-                    yield from ingest(item, store, embed_model)
+                    named = replace(item, id_=hashlib.sha256(item.name.encode()).hexdigest()[:32])
+                    yield from ingest(named, store, embed_model)
     except DocumentError as error:
         logger.info("Rejected %s", error)
         yield Rejected(file_name, error.reason)
+
+
+def _twin(document: Document, store: ChromaStore) -> StoredDocument | None:
+    """The document with the same text, unless this is a new version of another one."""
+    there = store.documents()
+    twins = [record for record in there if record.text_hash == document.text_hash]
+    own = [record for record in there if record.name == document.name]
+    return next((twin for twin in twins if twin in own or not own), None)
 
 
 def ingest(
@@ -116,12 +131,12 @@ def ingest(
         return
     yield Progress(name, "splitting")
     nodes = split(document, embed_model.tokenizer)
-    yield Searchable(name, document.id_, len(nodes))
-    vectors: list[Vector] = []
-    for begin in range(0, len(nodes), EMBED_STEP):
-        yield Progress(name, "embedding", begin, len(nodes))
-        batch = nodes[begin : begin + EMBED_STEP]
-        vectors += embed_model.embed([node.embedded_text for node in batch])
-    yield Progress(name, "storing", len(nodes), len(nodes))
-    store.add(document, nodes, vectors)
-    yield Ingested(name, document.id_, pages, len(nodes))
+    with store.adding(document, nodes) as adding:
+        yield Searchable(name, document.id_, len(nodes))
+        for begin in range(0, len(nodes), EMBED_STEP):
+            yield Progress(name, "embedding", begin, len(nodes))
+            batch = nodes[begin : begin + EMBED_STEP]
+            adding.take(embed_model.embed([node.embedded_text for node in batch]))
+        yield Progress(name, "storing", len(nodes), len(nodes))
+        adding.commit()
+    yield Ingested(name, document.id_, pages, len(nodes), replaced=known is not None)

@@ -1,11 +1,35 @@
-"""question -> [NodeWithScore]."""
+"""question -> [NodeWithScore]: by vectors, by words, and by the tokens of both.
 
-from collections.abc import Sequence
-from typing import Protocol
+Two searches name the candidates: Chroma's nearest vectors, and the best passages by BM25. Each
+candidate is then scored by all that is known of it.
+"""
 
-from rag.index.embedding import Embedding
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import Protocol, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag.config import RetrieverMode
+from rag.index.embedding import Embedded, Embedding
+from rag.index.keywords import Passage
 from rag.index.store import ChromaStore
 from rag.types import NodeWithScore, well_formed
+
+DEPTH = 50
+"""Candidates of each search."""
+COMPUTE = 16
+"""Passages of one search whose tokens are computed where they are not known, as while a document
+is being embedded: the first by their words. It takes 10 to 20 ms each, once."""
+
+
+KEYWORDS, LATE = 1 / 25, 5.3
+"""What BM25 and the tokens weigh beside the cosine of the whole texts, by measurement on two
+collections (docs/decisions.md)."""
+SAME = 0.9
+"""Share of words from which on two passages say the same."""
 
 
 class Retriever(Protocol):
@@ -14,23 +38,115 @@ class Retriever(Protocol):
         ...
 
 
-class VectorIndexRetriever:
-    """The `similarity_top_k` passages of one or more stores nearest to the question.
+def late_interaction(question: Embedded, passages: Sequence[Passage]) -> NDArray[np.float32]:
+    """How well each token of the question is met by some token of a passage, on average.
 
-    Raises ValueError when that is not at least one.
+    MaxSim of ColBERT (Khattab and Zaharia 2020) over the signs of the passage's token vectors; 0
+    where these are not known. -1 to 1, one for each passage.
+    """
+    scores = np.zeros(len(passages), np.float32)
+    known = [n for n, passage in enumerate(passages) if passage.tokens is not None]
+    if not known or not len(question.tokens):
+        return scores
+    dimensions = question.tokens.shape[1]
+    packed = [signs for n in known if (signs := passages[n].tokens) is not None]
+    signs = np.unpackbits(np.concatenate(packed), axis=1, count=dimensions)
+    # The signs 0 and 1 stand for -1 and 1, scaled to length 1.
+    sums = signs.astype(np.float32) @ question.tokens.T
+    cosines = (2 * sums - question.tokens.sum(1)) / np.sqrt(dimensions)
+    starts = np.cumsum([0, *map(len, packed[:-1])])
+    scores[known] = np.maximum.reduceat(cosines, starts, axis=0).mean(1)
+    return scores
+
+
+class VectorIndexRetriever:
+    """The `similarity_top_k` passages of one or more stores that bear most on the question.
+
+    `mode` says what it is compared by. Of `doc_ids` only these documents are searched. A passage
+    that says the same as a better one is left out. Raises ValueError for a `similarity_top_k`
+    below one, or another mode.
     """
 
     def __init__(
-        self, stores: Sequence[ChromaStore], embed_model: Embedding, similarity_top_k: int = 2
+        self,
+        stores: Sequence[ChromaStore],
+        embed_model: Embedding,
+        similarity_top_k: int = 2,
+        mode: RetrieverMode = "hybrid",
+        doc_ids: Collection[str] | None = None,
     ):
         if similarity_top_k < 1:
             raise ValueError(f"similarity_top_k is {similarity_top_k}; it has to be 1 or more.")
+        if mode not in get_args(RetrieverMode):
+            raise ValueError(f"There is no mode {mode!r}: {', '.join(get_args(RetrieverMode))}.")
         self.stores = stores
         self.embed_model = embed_model
         self.similarity_top_k = similarity_top_k
+        self.mode = mode
+        self.doc_ids = doc_ids
 
     def retrieve(self, query: str) -> list[NodeWithScore]:
-        (vector,) = self.embed_model.embed([well_formed(query)])
-        found = [hit for store in self.stores for hit in store.query(vector, self.similarity_top_k)]
+        query = well_formed(query)
+        question = None if self.mode == "keyword" else self.embed_model.embed_query(query)
+        found = [hit for store in self.stores for hit in self._search(store, query, question)]
         found.sort(key=NodeWithScore.get_score, reverse=True)
-        return found[: self.similarity_top_k]
+        return _without_repetitions(found, self.similarity_top_k)
+
+    def _search(
+        self, store: ChromaStore, query: str, question: Embedded | None
+    ) -> list[NodeWithScore]:
+        depth = max(DEPTH, 2 * self.similarity_top_k)
+        near: dict[int, float] = {}
+        matching: dict[int, float] = {}
+        if question:
+            near = store.nearest(question.vector, depth, self.doc_ids)
+        if self.mode != "dense":
+            matching = store.matching(query, depth, self.doc_ids)
+        passages = store.passages(list(near | matching))
+        if self.mode != "hybrid" or not question:
+            scores = near or matching
+            return [NodeWithScore(each.node, scores[each.number]) for each in passages]
+        if len(question.tokens):
+            passages = self._with_tokens(store, passages, matching)
+        late = late_interaction(question, passages)
+        hits = []
+        for passage, tokens in zip(passages, late, strict=True):
+            vector = passage.vector
+            cosine = 0.0 if vector is None else float(vector @ question.vector)
+            keywords = matching.get(passage.number, 0.0)
+            score = (cosine + KEYWORDS * keywords + LATE * float(tokens)) / (1 + LATE)
+            hits.append(NodeWithScore(passage.node, score))
+        return hits
+
+    def _with_tokens(
+        self, store: ChromaStore, passages: Sequence[Passage], matching: dict[int, float]
+    ) -> list[Passage]:
+        """`passages`, of which the first by their words are embedded where they are not yet."""
+        unknown = [each for each in passages if each.tokens is None]
+        unknown.sort(key=lambda each: matching.get(each.number, 0.0), reverse=True)
+        computed = {}
+        embedded = self.embed_model.embed([each.node.embedded_text for each in unknown[:COMPUTE]])
+        for passage, each in zip(unknown, embedded, strict=False):
+            store.keep(passage.number, each)
+            computed[passage.number] = passage.with_(each)
+        return [computed.get(each.number, each) for each in passages]
+
+
+def _without_repetitions(hits: Sequence[NodeWithScore], top_k: int) -> list[NodeWithScore]:
+    """The first `top_k` of `hits`; of those that say the same the first."""
+    kept: list[NodeWithScore] = []
+    for hit in hits:
+        if len(kept) == top_k:
+            break
+        if not any(_says_the_same(hit.node.text, other.node.text) for other in kept):
+            kept.append(hit)
+    return kept
+
+
+def _says_the_same(one: str, other: str) -> bool:
+    """Whether nearly all words are the same, and all that have a digit in them: two forms with
+    other numbers are two passages."""
+    a, b = (Counter(re.findall(r"\w+", text.lower())) for text in (one, other))
+    differing = (a - b) + (b - a)
+    same = 1 - differing.total() / max((a + b).total(), 1)
+    return same >= SAME and not any(re.search(r"\d", word) for word in differing)

@@ -1,36 +1,44 @@
-"""Passages and their vectors, in Chroma.
+"""Passages and their vectors, in Chroma, with an index of their words beside it.
 
 Two collections make one index: `passages` holds text, place and vector of every passage;
-`documents` holds one record for each document. A document is in the index when its record is:
-the record is written last and removed first, so a crash leaves no half document behind. The
-passages of a document are those whose identity begins with its record's `key`: another version
-of it has another key, and stands beside the old one until the record is changed.
+`documents` has one record for each document, and what it has decides: a document is in the index
+when its record is there and not marked as removed. The passages of a document are those whose
+identity begins with its record's `key`: another version of it has another key. So a document
+comes, goes, or is replaced by the one call that writes a record; what a crash leaves of a change is
+known by its marks.
 
-A folder belongs to one process at a time: two would write over each other's vectors.
+In a folder, one process at a time: two would write over each other's vectors. On a Chroma server
+any number of processes; each has an index of words of its own, which follows the records.
 """
 
 import hashlib
-import json
+import shutil
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from functools import wraps
 from itertools import count
 from pathlib import Path
 from threading import RLock
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, TypeVar
+from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
 import chromadb
-from chromadb.config import Settings
+import numpy as np
+from chromadb.config import DEFAULT_DATABASE, DEFAULT_TENANT, Settings
+from chromadb.errors import NotFoundError
 from filelock import FileLock, Timeout
 
-from rag.errors import EmbeddingMismatchError, OutdatedIndexError, StoreError
-from rag.index.embedding import Vector
+from rag.config import Config
+from rag.errors import EmbeddingMismatchError, OutdatedIndexError, RivuletError, StoreError
+from rag.index.embedding import Embedded, Vector
+from rag.index.keywords import KeywordIndex, Passage, Pending
 from rag.index.memory import overwrite_unused, zeroed_memory
+from rag.index.records import from_node, to_json, to_node
 from rag.types import Document, Node, NodeWithScore
 
 BATCH = 2_000
@@ -45,14 +53,61 @@ HNSW: Any = {
 }
 """How thoroughly the graph of vectors is built and searched. With Chroma's defaults a quarter of
 the questions over passages that are much alike missed the passage they fit (docs/decisions.md)."""
+EXACT = 5_000
+"""Where only some documents are searched, which have no more passages than this together, all
+their vectors are compared: that is faster than Chroma's filter, and exact."""
+COLLECTIONS = ("passages", "documents")
 # Documents are never searched by nearness; Chroma wants a vector for every record.
 _NO_VECTOR = [0.0]
-FORMAT = 2
+FORMAT = 3
 """Of what is written; an index of another format cannot be read."""
 UNFINISHED = "unfinished"
-"""The file that is there while a document is put in or taken out."""
+"""The file that is there while Chroma writes: what is left in memory then must not stay."""
+_WRITING, _REMOVED = "writing:", "removed:"
+"""Before the key of a document that is being written, or is no longer in the index."""
 PATIENCE = 5.0
 """Seconds to wait for a folder that another process has open: it may be about to end."""
+ABANDONED = 3600.0
+"""Seconds after which a document that another process began to write to a server is taken out."""
+
+
+@dataclass(frozen=True)
+class ChromaServer:
+    """Where a Chroma server is, or Chroma Cloud."""
+
+    url: str
+    token: str | None = field(default=None, repr=False)
+    tenant: str = DEFAULT_TENANT
+    database: str = DEFAULT_DATABASE
+
+    @classmethod
+    def of(cls, config: Config) -> "ChromaServer | None":
+        """The server of the settings (CHROMA_URL and its like); None where none is set."""
+        if not config.chroma_url:
+            return None
+        tenant = config.chroma_tenant or DEFAULT_TENANT
+        database = config.chroma_database or DEFAULT_DATABASE
+        return cls(config.chroma_url, config.chroma_token, tenant, database)
+
+    def connect(self) -> Any:
+        """A client. Raises what Chroma raises where there is no server."""
+        parts = urlsplit(self.url)
+        secure = parts.scheme == "https"
+        # Chroma Cloud wants the first, a proxy before a server mostly the second.
+        headers = (
+            {"x-chroma-token": self.token, "Authorization": f"Bearer {self.token}"}
+            if self.token
+            else {}
+        )
+        return chromadb.HttpClient(
+            parts.hostname or "localhost",
+            parts.port or (443 if secure else 80),
+            secure,
+            headers,
+            Settings(anonymized_telemetry=False),
+            self.tenant,
+            self.database,
+        )
 
 
 @dataclass(frozen=True)
@@ -69,6 +124,8 @@ class StoredDocument:
     """When it came in, in seconds since 1970."""
     content_hash: str
     """Changes with the text and the metadata."""
+    text_hash: str = ""
+    """Changes with the text alone."""
 
     @property
     def key(self) -> str:
@@ -83,7 +140,8 @@ R = TypeVar("R")
 def _while_open(
     method: Callable[Concatenate["ChromaStore", P], R],
 ) -> Callable[Concatenate["ChromaStore", P], R]:
-    """Runs `method` in zeroed memory. Raises StoreError when the index is closed."""
+    """Runs `method` in zeroed memory. Raises StoreError when the index is closed, or its server
+    fails."""
 
     @wraps(method)
     def checked(store: "ChromaStore", /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -91,20 +149,39 @@ def _while_open(
             raise StoreError(
                 "This index was closed. Open it again, or close it after its last use."
             )
-        with zeroed_memory():
+        with zeroed_memory(), _told_of(store._server):
             return method(store, *args, **kwargs)
 
     return checked
 
 
+@contextmanager
+def _told_of(server: ChromaServer | None) -> Iterator[None]:
+    """What goes wrong with a server, as a StoreError; Chroma's client raises all kinds."""
+    try:
+        yield
+    except RivuletError:
+        raise
+    except Exception as error:
+        if not server:
+            raise
+        raise StoreError(
+            f"The Chroma server at {server.url} failed or cannot be reached: {error}. Start it "
+            f"again, or correct CHROMA_URL; nothing that was stored is lost."
+        ) from error
+
+
 class _Folder:
     """A folder that this process has open, alone, for as long as one of its stores is."""
 
-    def __init__(self, path: Path):
-        path.mkdir(parents=True, exist_ok=True)
-        self.writing = RLock()
-        self._lock = FileLock(path / "lock", PATIENCE, thread_local=False)  # it goes with this
-        self._lock.acquire()
+    def __init__(self, path: Path | None):
+        self.changing = RLock()
+        self._lock = None
+        if path:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(path / "lock", PATIENCE, thread_local=False)  # it goes with this
+            self._lock.acquire()
+        self.words = KeywordIndex(path)
 
 
 _folders: WeakValueDictionary[Path, _Folder] = WeakValueDictionary()
@@ -114,48 +191,153 @@ _opening = RLock()
 class ChromaStore:
     """One index in the folder `path`; in memory when None.
 
-    Raises EmbeddingMismatchError when the index was made by another embedding model than
-    `embed_model`, and StoreError when the folder cannot be opened, or another process has it open.
+    With `server` its passages are there, in collections named after `name`, and only the index of
+    words is in the folder. Raises EmbeddingMismatchError when the index was made by another
+    embedding model than `embed_model`, and StoreError when the folder cannot be opened, another
+    process has it open, or the server cannot be reached.
     """
 
     @zeroed_memory()
-    def __init__(self, path: Path | None, embed_model: str):
+    def __init__(
+        self,
+        path: Path | None,
+        embed_model: str,
+        *,
+        server: ChromaServer | None = None,
+        name: str = "index",
+    ):
         self._path = path and path.resolve()  # the working folder may change
+        self._server = server
+        self._name = name
+        self._embed_model = embed_model
         try:
-            with _opening:
-                self._open(embed_model)
+            with _opening, _told_of(server):
+                self._open()
         except Timeout as error:
             raise StoreError(
                 f"The index in {path} is in use by another process. End that, or choose another "
                 f"folder (storage_dir in Python, RAG_DATA_DIR for the page)."
             ) from error
+        except RivuletError:
+            raise
         except Exception as error:  # Chroma raises its own kinds and Rust's
             raise StoreError(
                 f"The index in {path or 'memory'} cannot be opened: {error}. Move the folder away, "
                 f"or choose another one (storage_dir in Python, RAG_DATA_DIR for the page)."
             ) from error
-        about = self._passages.metadata or {}
-        if about.get("format") != FORMAT:
-            self.close()
-            raise OutdatedIndexError(
-                f"The index in {path} was made by another version of Rivulet. Remove it "
-                f'("Forget everything" on the page, the folder itself from Python) and add the '
-                f"documents again."
-            )
-        made_by = about.get("embed_model")
-        if made_by != embed_model:
-            self.close()
-            raise EmbeddingMismatchError(
-                f"The index in {path} was made with the embedding model {made_by}, but "
-                f"{embed_model} is set. Set RAG_EMBED_MODEL={made_by} (embed_model in Python), or "
-                f'remove the index ("Forget everything" on the page, the folder itself from '
-                f"Python) and add the documents again."
-            )
+
+    @contextmanager
+    def adding(self, document: Document, nodes: Sequence[Node]) -> Iterator["Adding"]:
+        """Put in a document with its passages, in place of one with the same `id_`.
+
+        From the beginning of the context the passages are found by their words, unless an older
+        version of the document is there. Once all vectors are there, `commit` puts it in. A context
+        that ends before leaves nothing behind.
+        """
+        adding = self._begin(document, nodes)
+        try:
+            yield adding
+        finally:
+            if not adding.committed and self._close.alive:
+                self._words.remove([adding.pending.key])
+
+    def add(self, document: Document, nodes: Sequence[Node], embedded: Sequence[Embedded]) -> None:
+        """Put in a document with its passages at once; `embedded` belong to `nodes` one by one."""
+        with self.adding(document, nodes) as adding:
+            adding.take(embedded)
+            adding.commit()
 
     @_while_open
-    def add(self, document: Document, nodes: Sequence[Node], vectors: Sequence[Vector]) -> None:
-        """Put in a document with its passages, in place of one with the same `id_`; `vectors`
-        belong to `nodes` one by one. When it fails, that one is still there."""
+    def delete(self, document_id: str) -> None:
+        """Take out a document and its passages; nothing happens when it is not there."""
+        with self._changing():
+            self._follow()
+            gone = [key for key, record in self._records().items() if record.id_ == document_id]
+            self._mark(gone)
+            self._words.remove(gone)
+            self._clear(gone)
+
+    @_while_open
+    def documents(self) -> list[StoredDocument]:
+        """The records of all documents, the newest first."""
+        self._follow()
+        return sorted(self._records().values(), key=lambda record: record.added, reverse=True)
+
+    def document(self, document_id: str) -> StoredDocument | None:
+        """The record of one document; None when it is not there."""
+        return next((one for one in self.documents() if one.id_ == document_id), None)
+
+    @_while_open
+    def nearest(
+        self, vector: Vector, top_k: int, documents: Collection[str] | None = None
+    ) -> dict[int, float]:
+        """The `top_k` passages nearest to `vector`, the nearest first: their numbers and cosines.
+
+        `documents` are identities: only these are searched.
+        """
+        self._follow()
+        if documents is not None and (all_of := self._words.vectors(documents, EXACT)):
+            numbers, vectors = all_of
+            cosines = vectors @ np.asarray(vector, np.float32) if numbers else np.empty(0)
+            order = np.argsort(-cosines)[:top_k]
+            return {numbers[n]: float(cosines[n]) for n in order}
+        where: Any = {"document_id": {"$in": list(documents)}} if documents is not None else None
+        there = self._passages.count()
+        wanted = min(top_k, there)
+        while wanted:
+            found = self._passages.query(
+                query_embeddings=[np.asarray(vector, np.float32)],
+                n_results=wanted,
+                include=["distances"],
+                where=where,
+            )
+            near = self._numbered(found["ids"][0], found["distances"][0])
+            enough = len(near) >= min(top_k, there) or len(found["ids"][0]) < wanted
+            if enough or wanted == there:
+                return dict(list(near.items())[:top_k])
+            wanted = min(4 * wanted, there)  # some are of a document that is on its way in or out
+        return {}
+
+    @_while_open
+    def matching(
+        self, question: str, top_k: int, documents: Collection[str] | None = None
+    ) -> dict[int, float]:
+        """The `top_k` passages with words of `question`, the best first: their numbers and BM25."""
+        self._follow()
+        return self._words.search(question, top_k, documents)
+
+    @_while_open
+    def passages(self, numbers: Collection[int]) -> list[Passage]:
+        """The passages with these numbers, of those that are still there."""
+        return self._words.passages(numbers)
+
+    @_while_open
+    def keep(self, number: int, embedded: Embedded) -> None:
+        """Keep what a passage was embedded to, where it was not known here."""
+        self._embed(number, [embedded])
+
+    def query(self, vector: Vector, top_k: int) -> list[NodeWithScore]:
+        """The `top_k` passages nearest to `vector`, the nearest first, scored by cosine."""
+        cosines = self.nearest(vector, top_k)
+        found = {passage.number: passage.node for passage in self.passages(cosines)}
+        return [
+            NodeWithScore(found[number], cosine)
+            for number, cosine in cosines.items()
+            if number in found  # or it was removed meanwhile
+        ]
+
+    def close(self) -> None:
+        """Give back the files, threads and memory; the index must not be used afterwards."""
+        self._close()
+        for shared in ("_folder", "_words"):  # they end with the last store that has them
+            vars(self).pop(shared, None)
+
+    @_while_open
+    def _embed(self, first: int, embedded: Sequence[Embedded]) -> None:
+        self._words.embed(first, embedded)
+
+    @_while_open
+    def _begin(self, document: Document, nodes: Sequence[Node]) -> "Adding":
         record = StoredDocument(
             document.id_,
             document.name,
@@ -164,132 +346,277 @@ class ChromaStore:
             len(document.text),
             time.time(),
             content_hash(document),
+            document.text_hash,
         )
-        fields = asdict(record)
-        ids = [f"{record.key}:{node.ordinal}" for node in nodes]
-        # Chroma takes lists and no other sequence.
-        numbers: Any = [list(vector) for vector in vectors]
-        texts = [node.text for node in nodes]
-        places: Any = [_to_metadata(node) for node in nodes]
-        with self._changing(document.id_):
-            for begin in range(0, len(nodes), BATCH):
-                batch = slice(begin, begin + BATCH)
-                self._passages.upsert(ids[batch], numbers[batch], places[batch], texts[batch])
-            self._documents.upsert([fields.pop("id_")], cast(Any, [_NO_VECTOR]), [fields])
+        pending = self._words.put(document.id_, asdict(record), nodes)
+        return Adding(self, record, nodes, pending)
 
     @_while_open
-    def delete(self, document_id: str) -> None:
-        """Take out a document and its passages; nothing happens when it is not there."""
-        with self._changing(document_id):
-            self._documents.delete(ids=[document_id])
+    def _commit(self, adding: "Adding") -> None:
+        record, key = adding.record, adding.record.key
+        ids = [f"{key}:{node.ordinal}" for node in adding.nodes]
+        places: Any = [from_node(node) for node in adding.nodes]
+        texts = [node.text for node in adding.nodes]
+        vectors: Any = adding.vectors
+        with self._changing():
+            self._follow()
+            self._clear([key])
+            there = self._records()
+            if key in there:  # another has put it in meanwhile
+                self._words.remove([adding.pending.key])
+                return
+            older = [key for key, other in there.items() if other.id_ == record.id_]
+            since = {"since": time.time(), "passages": record.passages}
+            self._documents.upsert([_WRITING + key], _no_vectors(1), [since])
+            try:
+                for batch in _slices(len(ids)):
+                    self._passages.upsert(ids[batch], vectors[batch], places[batch], texts[batch])
+                self._replace(record, older)
+            except BaseException:
+                with suppress(Exception):  # or it is done when the index is next opened
+                    self._take_back(key, record.passages)
+                raise
+            self._words.finish(adding.pending.key, key)
+            self._clear(older)
+            self._documents.delete([_WRITING + key])
 
-    @_while_open
-    def documents(self) -> list[StoredDocument]:
-        """The records of all documents, the newest first."""
-        return sorted(self._records(), key=lambda record: record.added, reverse=True)
+    def _replace(self, record: StoredDocument, older: Sequence[str]) -> None:
+        """The one call by which a document is in, and the older versions are not."""
+        marks = [{"passages": self._records()[key].passages} for key in older]
+        ids = [record.key, *(_REMOVED + key for key in older)]
+        self._documents.upsert(ids, _no_vectors(len(ids)), [asdict(record), *marks])
 
-    @_while_open
-    def document(self, document_id: str) -> StoredDocument | None:
-        """The record of one document; None when it is not there."""
-        return next(iter(self._records(ids=[document_id])), None)
+    def _mark(self, keys: Sequence[str]) -> None:
+        """The one call by which documents are no longer in."""
+        if keys:
+            marks = [{"passages": self._records()[key].passages} for key in keys]
+            ids = [_REMOVED + key for key in keys]
+            self._documents.upsert(ids, _no_vectors(len(ids)), marks)
 
-    @_while_open
-    def query(self, vector: Vector, top_k: int) -> list[NodeWithScore]:
-        """The `top_k` passages nearest to `vector`, the nearest first."""
-        top_k = min(top_k, self._passages.count())
-        if not top_k:
-            return []
-        found = self._passages.query(
-            query_embeddings=cast(Any, [list(vector)]),
-            n_results=top_k,
-            include=["documents", "metadatas", "distances"],
-        )
-        texts, places, distances = found["documents"], found["metadatas"], found["distances"]
-        assert texts is not None and places is not None and distances is not None  # noqa: PT018
-        return [
-            NodeWithScore(_to_node(text, place), 1.0 - distance)
-            for text, place, distance in zip(texts[0], places[0], distances[0], strict=True)
-            if place is not None  # or it was removed meanwhile
-        ]
+    def _clear(self, keys: Collection[str]) -> None:
+        """Take out what is left of documents that are marked as removed."""
+        for key in keys:
+            found = self._documents.get([_REMOVED + key])["metadatas"]
+            if found:
+                self._remove_passages(key, found[0]["passages"])
+                self._documents.delete([key])
+                self._documents.delete([_REMOVED + key])
 
-    def close(self) -> None:
-        """Give back the files, threads and memory; the index must not be used afterwards."""
-        self._close()
+    def _take_back(self, key: str, passages: int) -> None:
+        """Take out what is left of a document that was not wholly written."""
+        self._remove_passages(key, passages)
+        self._documents.delete([_WRITING + key])
 
-    def _open(self, embed_model: str) -> None:
-        folder, is_new = None, False
-        if self._path:
-            folder = _folders.get(self._path)
-            is_new = folder is None
-            folder = _folders[self._path] = folder or _Folder(self._path)
-        self._writing = folder.writing if folder else RLock()
-        settings = Settings(anonymized_telemetry=False)
-        # Clients in memory share one store: the name keeps indexes apart there.
-        suffix = "" if self._path else f"-{uuid.uuid4().hex}"
-        names = (f"passages{suffix}", f"documents{suffix}")
-        self._client: Any = (
-            chromadb.PersistentClient(self._path, settings)
-            if self._path
-            else chromadb.EphemeralClient(settings)
-        )
-        # A store that is dropped gives back what it holds, as one that is closed.
-        own = () if self._path else names
-        self._close = weakref.finalize(self, _release, self._client, own, folder)
-        self._close.atexit = False  # nothing is left to be written then
-        self._passages = self._client.get_or_create_collection(
-            names[0],
-            embedding_function=None,
-            configuration={"hnsw": HNSW},
-            metadata={"embed_model": embed_model, "format": FORMAT},
-        )
-        self._documents = self._client.get_or_create_collection(names[1], embedding_function=None)
-        if is_new and self._path and (self._path / UNFINISHED).exists():
-            self._remove_orphans()
-            self._end_change(self._path)
+    def _remove_passages(self, key: str, passages: int) -> None:
+        ids = [f"{key}:{n}" for n in range(passages)]
+        for batch in _slices(passages):
+            self._passages.delete(ids[batch])
 
-    def _records(self, **which: Any) -> Iterator[StoredDocument]:
-        for found in _batches(self._documents, include=["metadatas"], **which):
+    def _records(self) -> dict[str, StoredDocument]:
+        return {key: StoredDocument(**fields) for key, fields in self._words.records().items()}
+
+    def _numbered(self, ids: Sequence[str], distances: Sequence[float]) -> dict[int, float]:
+        """The passages that Chroma found by their numbers, with their cosines; without those of
+        documents that are not in the index."""
+        places = [id_.rpartition(":") for id_ in ids]
+        first = self._words.numbers({key for key, _, _ in places})
+        return {
+            first[key] + int(ordinal): 1.0 - distance
+            for (key, _, ordinal), distance in zip(places, distances, strict=True)
+            if key in first
+        }
+
+    def _follow(self) -> None:
+        """See what other processes have written to the server."""
+        if self._server:
+            with self._folder.changing:
+                try:
+                    self._mirror()
+                except NotFoundError:  # another process has removed the index
+                    self._open_collections()
+                    self._mirror()
+
+    def _mirror(self) -> None:
+        """Make the index of words hold the documents that Chroma has, and no others."""
+        ids = [id_ for found in _batches(self._documents, include=[]) for id_ in found["ids"]]
+        removed = {id_.removeprefix(_REMOVED) for id_ in ids if id_.startswith(_REMOVED)}
+        there = {id_ for id_ in ids if not id_.startswith((_REMOVED, _WRITING))} - removed
+        known = self._words.records().keys()
+        self._words.remove(known - there)
+        missing = list(there - known)
+        for batch in _slices(len(missing)):
+            found = self._documents.get(missing[batch], include=["metadatas"])
+            for key, fields in zip(found["ids"], found["metadatas"], strict=True):
+                self._fetch(key, fields)
+
+    def _fetch(self, key: str, fields: Mapping[str, Any]) -> None:
+        """Take a document of Chroma's into the index of words."""
+        nodes: list[Node] = []
+        vectors: list[Vector] = []
+        ids = [f"{key}:{n}" for n in range(fields["passages"])]
+        for batch in _slices(len(ids)):
+            found = self._passages.get(ids[batch], include=["documents", "metadatas", "embeddings"])
+            rows = zip(found["documents"], found["metadatas"], found["embeddings"], strict=True)
+            for text, place, vector in rows:
+                nodes.append(to_node(text, place))
+                vectors.append(vector)
+        order = sorted(range(len(nodes)), key=lambda n: nodes[n].ordinal)
+        if len(order) < fields["passages"]:
+            return  # it is being removed
+        pending = self._words.put(fields["id_"], fields, [nodes[n] for n in order])
+        none = np.empty((0, 0), np.float32)
+        self._words.embed(pending.first, [Embedded(vectors[n], none) for n in order])
+        self._words.finish(pending.key, key)
+
+    def _recover(self) -> None:
+        """Take out what a crash has left: of a folder at once, as nobody else has it; on a server
+        what is so old that nobody is still writing it."""
+        marked = {}
+        for found in _batches(self._documents, include=["metadatas"]):
             for id_, fields in zip(found["ids"], found["metadatas"], strict=True):
-                yield StoredDocument(id_, **fields)
+                if id_.startswith((_REMOVED, _WRITING)):
+                    marked[id_] = fields
+        for id_, fields in marked.items():
+            if id_.startswith(_REMOVED):
+                self._clear([id_.removeprefix(_REMOVED)])
+                continue
+            key = id_.removeprefix(_WRITING)
+            if self._documents.get([key], include=[])["ids"]:  # it was whole
+                self._documents.delete([id_])
+            elif not self._server or time.time() - fields["since"] > ABANDONED:
+                self._take_back(key, fields["passages"])
+
+    def _open(self) -> None:
+        folder = _folders.get(self._path) if self._path else None
+        is_new = folder is None
+        folder = folder or _Folder(self._path)
+        if self._path:
+            _folders[self._path] = folder
+        self._folder = folder
+        self._words = folder.words
+        settings = Settings(anonymized_telemetry=False)
+        own: Sequence[str] = ()
+        suffix = ""
+        if self._server:
+            client, suffix = self._server.connect(), f"-{self._name}"
+        elif self._path:
+            client = chromadb.PersistentClient(self._path, settings)
+        else:
+            # Clients in memory share one store: the name keeps indexes apart there.
+            client, suffix = chromadb.EphemeralClient(settings), f"-{uuid.uuid4().hex}"
+            own = tuple(name + suffix for name in COLLECTIONS)
+        self._client: Any = client
+        self._suffix = suffix
+        # A store that is dropped gives back what it holds, as one that is closed.
+        self._close = weakref.finalize(self, _release, client, own, folder)
+        self._close.atexit = False  # nothing is left to be written then
+        try:
+            self._open_collections()
+            if is_new:
+                self._words.drop_pending()
+                self._recover()
+                self._mirror()
+                if self._path and (self._path / UNFINISHED).exists():
+                    self._end_writing(self._path)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open_collections(self) -> None:
+        made = {"embed_model": self._embed_model, "format": FORMAT}
+        self._passages, self._documents = (
+            self._client.get_or_create_collection(
+                name + self._suffix,
+                embedding_function=None,
+                configuration=configuration,
+                metadata=metadata,
+            )
+            for name, configuration, metadata in zip(
+                *(COLLECTIONS, ({"hnsw": HNSW}, None), (made, None)), strict=True
+            )
+        )
+        place = self._server.url if self._server else self._path
+        about = self._passages.metadata or {}
+        if about.get("format") != FORMAT:
+            raise OutdatedIndexError(
+                f"The index in {place} was made by another version of Rivulet. Remove it "
+                f'("Forget everything" on the page, the folder itself from Python) and add the '
+                f"documents again."
+            )
+        if about.get("embed_model") != self._embed_model:
+            raise EmbeddingMismatchError(
+                f"The index in {place} was made with the embedding model {about['embed_model']}, "
+                f"but {self._embed_model} is set. Set RAG_EMBED_MODEL={about['embed_model']} "
+                f'(embed_model in Python), or remove the index ("Forget everything" on the page, '
+                f"the folder itself from Python) and add the documents again."
+            )
 
     @contextmanager
-    def _changing(self, document_id: str) -> Iterator[None]:
-        """However the change of a document ends, no passage is left that its record does not
-        know; what a crash leaves goes when the index is next opened."""
-        with self._writing:
-            if self._path:
-                (self._path / UNFINISHED).touch()
+    def _changing(self) -> Iterator[None]:
+        """One change at a time; what Chroma leaves uncleared in its files is cleared after it."""
+        with self._folder.changing:
+            embedded = self._path if not self._server else None
+            if embedded:
+                (embedded / UNFINISHED).touch()
             try:
                 yield
             finally:
-                self._remove_orphans(document_id)
-                if self._path:
-                    self._end_change(self._path)
+                if embedded:
+                    self._end_writing(embedded)
 
-    def _end_change(self, folder: Path) -> None:
+    def _end_writing(self, folder: Path) -> None:
         overwrite_unused(folder)
         (folder / UNFINISHED).unlink()
 
-    def _remove_orphans(self, document_id: str | None = None) -> None:
-        """Take out the passages that no record knows: all of them, or those of one document."""
-        ids = [document_id] if document_id else None
-        known = {record.key for record in self._records(ids=ids)}
-        where: Any = {"document_id": document_id} if document_id else None
-        orphans = [
-            id_
-            for found in _batches(self._passages, include=[], where=where)
-            for id_ in found["ids"]
-            if id_.rpartition(":")[0] not in known
-        ]
-        for begin in range(0, len(orphans), BATCH):
-            self._passages.delete(ids=orphans[begin : begin + BATCH])
+
+class Adding:
+    """A document on its way into a store; see `ChromaStore.adding`."""
+
+    def __init__(
+        self, store: ChromaStore, record: StoredDocument, nodes: Sequence[Node], pending: Pending
+    ):
+        self.record = record
+        self.nodes = nodes
+        self.pending = pending
+        self.vectors: list[Vector] = []
+        self.committed = False
+        self._store = store
+
+    def take(self, embedded: Sequence[Embedded]) -> None:
+        """What the next passages were embedded to."""
+        self._store._embed(self.pending.first + len(self.vectors), embedded)
+        self.vectors += [each.vector for each in embedded]
+
+    def commit(self) -> None:
+        """Put the document in, wholly or not at all."""
+        self._store._commit(self)
+        self.committed = True
+
+
+def destroy(path: Path, server: ChromaServer | None = None, name: str = "index") -> None:
+    """Remove an index that nobody has open, from the disk and from the server."""
+    if server:
+        with _told_of(server):
+            client = server.connect()
+            for collection in COLLECTIONS:
+                with suppress(NotFoundError):
+                    client.delete_collection(f"{collection}-{name}")
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def content_hash(document: Document) -> str:
     """A hash that changes with the document's text, its pages and its metadata."""
-    metadata = _to_json(document.metadata, sort_keys=True)
+    metadata = to_json(document.metadata, sort_keys=True)
     content = "\0".join((document.text, str(document.page_starts), metadata))
     return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+def _no_vectors(number: int) -> Any:
+    return [_NO_VECTOR] * number
+
+
+def _slices(length: int) -> Iterator[slice]:
+    return (slice(begin, begin + BATCH) for begin in range(0, length, BATCH))
 
 
 def _batches(collection: Any, **which: Any) -> Iterator[Any]:
@@ -307,38 +634,3 @@ def _release(client: Any, collections: Sequence[str], folder: _Folder | None) ->
     for name in collections:  # in memory they would stay as long as the process
         client.delete_collection(name)
     client.close()
-
-
-def _to_metadata(node: Node) -> dict[str, Any]:
-    return {
-        "document_id": node.document_id,
-        "ordinal": node.ordinal,
-        "start": node.start,
-        "file_name": node.file_name,
-        "page": node.page or 0,
-        "headings": "\n".join(node.headings),
-        "metadata": _to_json(node.metadata),
-    }
-
-
-def _to_json(metadata: Mapping[Any, Any], **options: Any) -> str:
-    """`metadata` as JSON; what that does not know becomes text."""
-    try:
-        return json.dumps(dict(metadata), default=str, **options)
-    except (TypeError, ValueError, RecursionError):  # keys such as tuples; what contains itself
-        as_text = {str(key): str(value) for key, value in metadata.items()}
-        return json.dumps(as_text, **options)
-
-
-def _to_node(text: str, place: Any) -> Node:
-    headings = place["headings"]
-    return Node(
-        text,
-        place["document_id"],
-        place["ordinal"],
-        place["start"],
-        place["file_name"],
-        place["page"] or None,
-        tuple(headings.split("\n")) if headings else (),
-        json.loads(place["metadata"]),
-    )

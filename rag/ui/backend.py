@@ -109,11 +109,10 @@ class Backend:
                 self.sessions.drop_empty(session)  # it was rejected or cancelled
 
     def _fetch(self, address: str, folder: Path) -> Page:
-        from rag.documents.web import fetch  # type: ignore[import-not-found]
+        from rag.documents.web import fetch
 
         timeout = self.config.read_timeout
-        page: Page = fetch(address, folder, max_bytes=self.max_bytes, timeout=timeout)
-        return page
+        return fetch(address, folder, max_bytes=self.max_bytes, timeout=timeout)
 
     def _load_embedding(self, report: Report) -> Embedding:
         from rag.index.embedding_huggingface import HuggingFaceEmbedding

@@ -16,7 +16,6 @@ from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urldefrag
 
 from rag.errors import DocumentError, RivuletError
 from rag.index.ingestion import Ingested, Progress, Searchable
@@ -35,8 +34,12 @@ PATIENCE = 5.0
 class Page(Protocol):
     """A web page that was fetched."""
 
-    path: Path
-    address: str
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def name(self) -> str:
+        """The document's; the same address always has the same."""
 
 
 TakeIn = Callable[[Session, Path, str], Iterator[Event]]
@@ -225,7 +228,7 @@ class Intake:
             ).start()
             yield Progress(job.name, "fetching")
             page = fetched.result()
-            path, job.name = page.path, _name(page)
+            path, job.name = page.path, page.name
         yield from self._take_in(session, path, job.name)
 
     def _run_fetch(self, session: Session, job: Job, fetched: "Future[Page]") -> None:
@@ -254,10 +257,3 @@ def _not_kept(name: str, error: OSError) -> Note:
         f"{name}: it could not be copied ({reason}). See that the disk has room and can be "
         f"written to, and add it again.",
     )
-
-
-def _name(page: Page) -> str:
-    """The address as a document's name, with the ending that tells its format."""
-    name = urldefrag(page.address).url.partition("://")[2].rstrip("/")
-    suffix = page.path.suffix
-    return name if name.lower().endswith(suffix.lower()) else name + suffix

@@ -96,8 +96,10 @@ def hit(text: str, *, score: float = 0.5, **fields: Any) -> NodeWithScore:
 
 
 def hits(*texts: str) -> list[NodeWithScore]:
-    """Passages in the order of their rank."""
-    return [hit(text, ordinal=n, score=1 - n / 10) for n, text in enumerate(texts)]
+    """Passages of one document in the order of their rank, with others between them."""
+    return [
+        hit(text, ordinal=2 * n, start=1000 * n, score=1 - n / 10) for n, text in enumerate(texts)
+    ]
 
 
 def dialogue(*texts: str) -> list[ChatMessage]:

@@ -171,7 +171,7 @@ def test_04_sources_and_metadata_are_there_before_the_first_token() -> None:
     llm = Says(PIECES)
     response = begin(llm)
     assert [node.text for node in response.source_nodes] == ["one", "two"]
-    assert response.metadata == {"d:0": {}, "d:1": {}}
+    assert response.metadata == {"d:0": {}, "d:2": {}}
     assert "> Source (a.md, 1.00): one" in response.get_formatted_sources()
     assert (response.finish_reason, response.usage) == (None, None)
     assert response.timings.retrieval is not None

@@ -12,7 +12,7 @@ from rag.answering.postprocessing import SimilarityPostprocessor
 from rag.answering.query_engine import RetrieverQueryEngine
 from rag.answering.vector_store_index import VectorStoreIndex
 from rag.errors import ConfigurationError, EmbeddingMismatchError, StoreError
-from rag.index.embedding import HashEmbedding, Vector
+from rag.index.embedding import Embedded, HashEmbedding
 from rag.types import Document
 from tests.answering.conftest import Says, dialogue
 
@@ -26,7 +26,7 @@ class Counting(HashEmbedding):
     def __init__(self) -> None:
         self.texts = 0
 
-    def embed(self, texts: Sequence[str]) -> list[Vector]:
+    def embed(self, texts: Sequence[str]) -> list[Embedded]:
         self.texts += len(texts)
         return super().embed(texts)
 

@@ -5,9 +5,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from rag.index.embedding import HashEmbedding, Vector
+from rag.index.embedding import Embedded, HashEmbedding
 from rag.index.ingestion import (
     EMBED_STEP,
     Ingested,
@@ -21,13 +22,14 @@ from rag.index.store import ChromaStore
 from rag.types import Document
 from tests.documents.makers import archive
 
+ANY = np.ones(HashEmbedding.dimensions, np.float32) / 16
 LONG = "".join(f"## Part {n}\n\nParagraph {n} tells of river{n}.\n\n" for n in range(70))
 """A document of 70 passages."""
 
 
 def take_in(
     path: Path, store: ChromaStore, name: str = "", max_bytes: int = 10**6
-) -> Iterator[Progress | Searchable | Ingested | Rejected]:
+) -> Iterator[Progress | Ingested | Rejected]:
     return ingest_file(
         path, name or path.name, store, HashEmbedding(), max_bytes=max_bytes, read_timeout=60
     )
@@ -51,7 +53,7 @@ def test_a_file_goes_in_step_by_step(note: Path, store: ChromaStore) -> None:
         Progress("note.md", "storing", 1, 1),
     ]
     assert events[-1] == Ingested("note.md", record.id_, 0, 1)
-    (vector,) = HashEmbedding().embed(["rivers the rhine flows north"])
+    vector = HashEmbedding().embed_query("rivers the rhine flows north").vector
     (hit,) = store.query(vector, 3)
     assert (hit.node.text, hit.node.headings) == ("The Rhine flows north.", ("Rivers",))
     assert hit.score == pytest.approx(1)  # the headings are embedded with the text
@@ -63,7 +65,7 @@ def test_the_progress_of_a_long_document_is_told(store: ChromaStore) -> None:
     assert told == [(0, 70), (EMBED_STEP, 70), (2 * EMBED_STEP, 70)]
     assert isinstance(events[-1], Ingested)
     assert events[-1].passages == 70
-    (vector,) = HashEmbedding().embed(["part 64 paragraph 64 tells of river64"])
+    vector = HashEmbedding().embed_query("part 64 paragraph 64 tells of river64").vector
     assert store.query(vector, 1)[0].node.ordinal == 64
 
 
@@ -118,7 +120,7 @@ def test_each_file_of_an_archive_goes_in_or_is_rejected(store: ChromaStore, tmp_
     members = {"a.md": "The apple.", "bad.pdf": "x", "same.txt": "The apple.", "b.md": "The plum."}
     (tmp_path / "a.zip").write_bytes(archive(members))
     *events, last = take_in(tmp_path / "a.zip", store)
-    ended = [e for e in (*events, last) if not isinstance(e, Progress | Searchable)]
+    ended = [e for e in (*events, last) if isinstance(e, Ingested | Rejected)]
     assert [(type(e), e.file_name) for e in ended] == [
         (Ingested, "a.zip/a.md"),
         (Rejected, "a.zip/bad.pdf"),
@@ -148,7 +150,7 @@ def test_whoever_stops_leaves_nothing_behind(store: ChromaStore, stop_at: int) -
         assert [record.passages for record in store.documents()] == [70]
     else:
         assert store.documents() == []
-        assert store.query([1.0] * HashEmbedding.dimensions, 1) == []
+        assert store.query(ANY, 1) == []
     assert isinstance(last, Ingested) == (stop_at == 6)
     assert isinstance(list(ingest(document, store, HashEmbedding()))[-1], Ingested)
     assert [record.passages for record in store.documents()] == [70]
@@ -160,7 +162,7 @@ class FailingEmbedding(HashEmbedding):
     def __init__(self) -> None:
         self.calls = 0
 
-    def embed(self, texts: Sequence[str]) -> list[Vector]:
+    def embed(self, texts: Sequence[str]) -> list[Embedded]:
         self.calls += 1
         if self.calls == 2:
             raise RuntimeError("out of memory")
@@ -171,11 +173,11 @@ def test_a_failure_while_embedding_is_raised_and_leaves_nothing(store: ChromaSto
     with pytest.raises(RuntimeError, match="out of memory"):
         list(ingest(Document(LONG), store, FailingEmbedding()))
     assert store.documents() == []
-    assert store.query([1.0] * HashEmbedding.dimensions, 1) == []
+    assert store.query(ANY, 1) == []
 
 
 def test_a_document_with_the_same_identity_and_another_text_is_replaced(store: ChromaStore) -> None:
-    def take(text: str) -> list[Progress | Searchable | Ingested]:
+    def take(text: str) -> list[Progress | Ingested]:
         return list(ingest(Document(text, {"file_name": "n.md"}, "note"), store, HashEmbedding()))
 
     take(LONG)
@@ -183,10 +185,10 @@ def test_a_document_with_the_same_identity_and_another_text_is_replaced(store: C
     assert [event.step for event in events if isinstance(event, Progress)] == [
         *("splitting", "embedding", "storing"),
     ]
-    assert events[-1] == Ingested("n.md", "note", 0, 1)
+    assert events[-1] == Ingested("n.md", "note", 0, 1, replaced=True)
     (record,) = store.documents()
     assert (record.id_, record.passages) == ("note", 1)
-    (hit,) = store.query([1.0] * HashEmbedding.dimensions, 99)
+    (hit,) = store.query(ANY, 99)
     assert hit.node.text == "Only this is left."
     assert take("Only this is left.") == [Ingested("n.md", "note", 0, 1, "n.md")]
 
@@ -195,7 +197,7 @@ def test_a_replacement_that_fails_leaves_the_document_before_it(store: ChromaSto
     list(ingest(Document("The first text.", id_="note"), store, HashEmbedding()))
     with pytest.raises(RuntimeError, match="out of memory"):
         list(ingest(Document(LONG, id_="note"), store, FailingEmbedding()))
-    (hit,) = store.query([1.0] * HashEmbedding.dimensions, 99)
+    (hit,) = store.query(ANY, 99)
     assert hit.node.text == "The first text."
     assert [record.id_ for record in store.documents()] == ["note"]
 
@@ -205,7 +207,7 @@ def test_the_same_text_under_two_identities_is_two_documents(store: ChromaStore)
         list(ingest(Document("The same text.", id_=id_), store, HashEmbedding()))
     assert {record.id_ for record in store.documents()} == {"one", "two"}
     store.delete("one")
-    (hit,) = store.query([1.0] * HashEmbedding.dimensions, 99)
+    (hit,) = store.query(ANY, 99)
     assert hit.node.document_id == "two"
 
 
@@ -227,7 +229,7 @@ def test_a_replacement_that_cannot_be_stored_leaves_the_document_before_it(
     monkeypatch.setattr(store._documents, "upsert", fail)
     with pytest.raises(OSError, match="no space"):
         list(ingest(Document(LONG, id_="note"), store, HashEmbedding()))
-    (hit,) = store.query([1.0] * HashEmbedding.dimensions, 99)
+    (hit,) = store.query(ANY, 99)
     assert hit.node.text == "The first text."
 
 
@@ -235,7 +237,7 @@ def take_metadata(store: ChromaStore, document: Document) -> tuple[bool, dict[st
     """Whether the document was known, and the metadata that its passage then has."""
     *_, last = ingest(document, store, HashEmbedding())
     assert isinstance(last, Ingested)
-    (hit,) = store.query([1.0] * HashEmbedding.dimensions, 99)
+    (hit,) = store.query(ANY, 99)
     return bool(last.known_as), dict(hit.metadata)
 
 

@@ -28,7 +28,7 @@ def test_no_index_holds_the_text_of_another(tmp_path: Path, hash_embedding: Hash
         put(store, secret, "a.txt")
         store.close()
         store = ChromaStore(tmp_path / str(n), hash_embedding.name)
-        store.query(hash_embedding.embed(["quince"])[0], 3)
+        store.query(hash_embedding.embed_query("quince").vector, 3)
         put(store, f"Number {n} more.", "b.txt")
         store.close()
     files = list(tmp_path.rglob("*.bin"))

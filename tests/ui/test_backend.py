@@ -9,7 +9,7 @@ import pytest
 
 from rag.config import Config
 from rag.errors import ModelUnavailableError, RivuletError
-from rag.index.embedding import HashEmbedding, Vector
+from rag.index.embedding import Embedded, HashEmbedding
 from rag.index.ingestion import ingest
 from rag.types import Document
 from rag.ui.backend import Backend
@@ -103,7 +103,7 @@ def test_samples_are_embedded_once(backend: Backend) -> None:
     class Counting(HashEmbedding):
         embedded = 0
 
-        def embed(self, texts: Sequence[str]) -> list[Vector]:
+        def embed(self, texts: Sequence[str]) -> list[Embedded]:
             self.embedded += len(texts)
             return super().embed(texts)
 

@@ -26,7 +26,7 @@ GUARD = 20.0
 @dataclass
 class Page:
     path: Path
-    address: str
+    name: str
 
 
 class Steps:
@@ -74,7 +74,7 @@ class Steps:
         if "bad" in address:
             raise DocumentError(address, "there is no such page.")
         (folder / "page.html").write_text("2")
-        return Page(folder / "page.html", address)
+        return Page(folder / "page.html", "example.com › herons.html")
 
 
 @pytest.fixture
@@ -339,12 +339,12 @@ class TestCancelling:
 
 
 class TestPages:
-    def test_a_page_is_fetched_and_goes_in_under_its_address(
+    def test_a_page_is_fetched_and_goes_in_under_its_name(
         self, intake: Intake, session: Session, steps: Steps
     ) -> None:
         intake.add_page(session, "https://example.com/herons?grey=1#top")
         over(session)
-        assert session.notes == [("good", "example.com/herons?grey=1.html is ready.")]
+        assert session.notes == [("good", "example.com › herons.html is ready.")]
         assert kept(session) == []
 
     def test_one_that_cannot_be_had(self, intake: Intake, session: Session) -> None:

@@ -57,7 +57,7 @@ def put(sessions: Sessions, session: Session, text: str, name: str = "a.txt") ->
 
 def search(sessions: Sessions, session: Session, question: str) -> list[str]:
     with sessions.store(session) as store:
-        return [hit.node.text for hit in store.query(EMBEDDING.embed([question])[0], 5)]
+        return [hit.node.text for hit in store.query(EMBEDDING.embed_query(question).vector, 5)]
 
 
 def holding(folder: Path, text: str) -> list[Path]:

@@ -1,0 +1,328 @@
+"""The words of passages, ranked by BM25 in SQLite's FTS5, and what else ranking needs at hand.
+
+Chroma ranks by vectors alone on one machine. This index stands beside it and is derived from it:
+whatever is lost here is made again from there. Only a document that is still being embedded is
+here alone ("pending"), so that it can be searched by its words meanwhile.
+"""
+
+import json
+import sqlite3
+import threading
+import uuid
+import weakref
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag.errors import StoreError
+from rag.index.embedding import Embedded, Vector
+from rag.index.records import from_node, to_node
+from rag.index.words import TOKENIZER, any_of, spaced
+from rag.types import Node
+
+FILE = "words.sqlite3"
+FORMAT = 1
+HEADINGS_WEIGHT = 2.0
+"""What a word counts in the headings above a passage; in its text 1. See docs/decisions.md."""
+_MANY_RANGES = 400
+"""SQLite's expressions may be 1,000 deep."""
+
+Signs = NDArray[np.uint8]
+"""The signs of token vectors, eight to a byte: tokens x dimensions / 8."""
+
+_SCHEMA = f"""
+CREATE TABLE documents (
+    number INTEGER PRIMARY KEY, key TEXT UNIQUE, id TEXT, ready INTEGER,
+    first INTEGER, last INTEGER, record TEXT
+);
+CREATE INDEX documents_id ON documents (id);
+CREATE TABLE passages (number INTEGER PRIMARY KEY, node TEXT, vector BLOB, tokens BLOB);
+CREATE VIRTUAL TABLE words USING fts5(text, headings, tokenize="{TOKENIZER}");
+PRAGMA user_version = {FORMAT};
+"""  # the rows of words have the numbers of passages; a document's have no gap in them
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A passage with what ranking wants of it."""
+
+    number: int
+    """Its place in this index."""
+    node: Node
+    vector: Vector | None
+    """None while it is not embedded yet."""
+    tokens: Signs | None
+    """None where the model gave none, or they are not known here yet."""
+
+    def with_(self, embedded: Embedded) -> "Passage":
+        """The same passage, embedded."""
+        tokens = np.packbits(embedded.tokens > 0, axis=1)
+        return replace(self, vector=embedded.vector, tokens=tokens)
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A document that is on its way in."""
+
+    key: str
+    first: int
+    """The number of its first passage; the others follow."""
+
+
+class KeywordIndex:
+    """One index in `folder`; in memory when None. Safe to share between threads.
+
+    A file that is damaged, or of another format, is made anew: empty.
+    """
+
+    def __init__(self, folder: Path | None):
+        self._lock = threading.RLock()
+        self._path = folder and folder / FILE
+        try:
+            self._db = self._open()
+        except sqlite3.DatabaseError:
+            assert self._path
+            for suffix in ("", "-wal", "-shm"):
+                self._path.with_name(FILE + suffix).unlink(missing_ok=True)
+            self._db = self._open()
+
+    def put(self, document_id: str, record: Mapping[str, Any], nodes: Sequence[Node]) -> Pending:
+        """Take in a document's passages, so that their words are found.
+
+        Until `finish` it is pending: found only where no other version of it is.
+        """
+        pending = f"pending:{uuid.uuid4().hex}"
+        with self._changing() as db:
+            (highest,) = db.execute("SELECT max(last) FROM documents").fetchone()
+            first = (highest or 0) + 1
+            db.execute(
+                "INSERT INTO documents (key, id, ready, first, last, record) VALUES (?,?,0,?,?,?)",
+                (pending, document_id, first, first + max(len(nodes) - 1, 0), json.dumps(record)),
+            )
+            db.executemany(
+                "INSERT INTO passages (number, node) VALUES (?, ?)",
+                (
+                    (first + n, json.dumps([node.text, from_node(node)]))
+                    for n, node in enumerate(nodes)
+                ),
+            )
+            db.executemany(
+                "INSERT INTO words (rowid, text, headings) VALUES (?, ?, ?)",
+                (
+                    (first + n, spaced(node.text), spaced("\n".join(node.headings)))
+                    for n, node in enumerate(nodes)
+                ),
+            )
+        return Pending(pending, first)
+
+    def embed(self, first: int, embedded: Sequence[Embedded]) -> None:
+        """Keep what the passages from number `first` on were embedded to."""
+        with self._changing() as db:
+            db.executemany(
+                "UPDATE passages SET vector = ?, tokens = ? WHERE number = ?",
+                (
+                    (_to_bytes(each.vector), _signs(each.tokens), first + n)
+                    for n, each in enumerate(embedded)
+                ),
+            )
+
+    def finish(self, pending: str, key: str) -> None:
+        """What was put in as `pending` is ready, as `key`: it takes the place of all other
+        versions of its document."""
+        with self._changing() as db:
+            others = db.execute(
+                "SELECT key FROM documents WHERE ready"
+                " AND id = (SELECT id FROM documents WHERE key = ?)",
+                (pending,),
+            ).fetchall()
+            self._remove([other for (other,) in others])
+            db.execute("UPDATE documents SET ready = 1, key = ? WHERE key = ?", (key, pending))
+
+    def remove(self, keys: Collection[str]) -> None:
+        """Take documents out; nothing happens where they are not there."""
+        with self._changing():
+            self._remove(keys)
+
+    def records(self) -> dict[str, dict[str, Any]]:
+        """The records of all documents that are ready, by their keys."""
+        with self._reading() as db:
+            rows = db.execute("SELECT key, record FROM documents WHERE ready").fetchall()
+        return {key: json.loads(record) for key, record in rows}
+
+    def drop_pending(self) -> None:
+        """Take out what a process left that is no longer there."""
+        with self._changing() as db:
+            rows = db.execute("SELECT key FROM documents WHERE NOT ready").fetchall()
+            self._remove([key for (key,) in rows])
+
+    def search(
+        self, question: str, top_k: int, documents: Collection[str] | None = None
+    ) -> dict[int, float]:
+        """The `top_k` passages with words of `question`, the best first: their numbers and BM25.
+
+        `documents` are identities: only these are searched. BM25 is FTS5's, with k1 = 1.2 and
+        b = 0.75; it is not below 0 here, and there is no highest.
+        """
+        terms = any_of(question)
+        where, ranges = self._where(documents)
+        if not terms or (documents is not None and not ranges):
+            return {}
+        with self._reading() as db:
+            rows = db.execute(
+                f"SELECT rowid, -bm25(words, 1.0, {HEADINGS_WEIGHT}) AS score FROM words"  # noqa: S608 - our own numbers
+                f" WHERE words MATCH ? {where} ORDER BY score DESC LIMIT ?",
+                (terms, top_k),
+            ).fetchall()
+        return dict(rows)
+
+    def numbers(self, keys: Collection[str]) -> dict[str, int]:
+        """The numbers of the first passages of those documents that are there and ready."""
+        with self._reading() as db:
+            rows = db.execute(
+                f"SELECT key, first FROM documents WHERE ready AND key IN ({_marks(keys)})",  # noqa: S608
+                tuple(keys),
+            ).fetchall()
+        return dict(rows)
+
+    def passages(self, numbers: Collection[int]) -> list[Passage]:
+        """The passages with these numbers, of those that are still there."""
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT number, node, vector, tokens FROM passages"  # noqa: S608
+                f" WHERE number IN ({_marks(numbers)})",
+                tuple(numbers),
+            ).fetchall()
+        return [
+            Passage(
+                number, to_node(*json.loads(node)), _to_vector(vector), _to_signs(tokens, vector)
+            )
+            for number, node, vector, tokens in rows
+        ]
+
+    def vectors(
+        self, documents: Collection[str], limit: int
+    ) -> tuple[list[int], NDArray[np.float32]] | None:
+        """Numbers and vectors of all passages of `documents`; None where these are over `limit`."""
+        _, ranges = self._where(documents)
+        if sum(last - first + 1 for first, last in ranges) > limit:
+            return None
+        numbers: list[int] = []
+        vectors: list[bytes] = []
+        with self._reading() as db:
+            for first, last in ranges:
+                for number, vector in db.execute(
+                    "SELECT number, vector FROM passages WHERE number BETWEEN ? AND ?"
+                    " AND vector IS NOT NULL",
+                    (first, last),
+                ):
+                    numbers.append(number)
+                    vectors.append(vector)
+        found = np.frombuffer(b"".join(vectors), np.float16).astype(np.float32)
+        return numbers, found.reshape(len(numbers), -1 if numbers else 0)
+
+    def _where(self, documents: Collection[str] | None) -> tuple[str, list[tuple[int, int]]]:
+        """SQL that keeps a search to what may be found, and the numbers that `documents` have."""
+        with self._reading() as db:
+            if documents is None:
+                hidden = db.execute(
+                    "SELECT first, last FROM documents AS new WHERE NOT ready AND EXISTS"
+                    " (SELECT 1 FROM documents AS old WHERE old.id = new.id AND old.ready)"
+                ).fetchall()
+                return "".join(f" AND NOT ({_between(hide)})" for hide in hidden), []
+            ranges = db.execute(
+                "SELECT first, last FROM documents AS one WHERE id IN"  # noqa: S608
+                f" ({_marks(documents)}) AND (ready OR NOT EXISTS"
+                " (SELECT 1 FROM documents AS old WHERE old.id = one.id AND old.ready))",
+                tuple(documents),
+            ).fetchall()
+        if len(ranges) > _MANY_RANGES:
+            kept = ",".join(str(n) for first, last in ranges for n in range(first, last + 1))
+            return f" AND +rowid IN ({kept})", ranges
+        return f" AND ({' OR '.join(map(_between, ranges))})", ranges
+
+    def _remove(self, keys: Collection[str]) -> None:
+        for key in keys:
+            row = self._db.execute(
+                "DELETE FROM documents WHERE key = ? RETURNING first, last", (key,)
+            ).fetchone()
+            if row:
+                self._db.execute("DELETE FROM words WHERE rowid BETWEEN ? AND ?", row)
+                self._db.execute("DELETE FROM passages WHERE number BETWEEN ? AND ?", row)
+
+    def _open(self) -> sqlite3.Connection:
+        db = sqlite3.connect(
+            self._path or ":memory:", isolation_level=None, check_same_thread=False
+        )
+        try:
+            (format_,) = db.execute("PRAGMA user_version").fetchone()
+            if format_ not in (0, FORMAT):
+                raise sqlite3.DatabaseError("made by another version")
+            db.execute("PRAGMA journal_mode = wal")
+            # After a loss of power the last changes may be missing; Chroma has them.
+            db.execute("PRAGMA synchronous = normal")
+            db.execute("PRAGMA secure_delete = on")
+            if not format_:
+                db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+            db.execute("SELECT count(*) FROM documents").fetchone()
+        except BaseException:
+            db.close()
+            raise
+        weakref.finalize(self, db.close)
+        return db
+
+    @contextmanager
+    def _changing(self) -> Iterator[sqlite3.Connection]:
+        with self._reading() as db:
+            nested = db.in_transaction
+            if not nested:
+                db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+            except BaseException:
+                if not nested:
+                    db.execute("ROLLBACK")
+                raise
+            if not nested:
+                db.execute("COMMIT")
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with self._lock:
+                yield self._db
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"The index of words in {self._path or 'memory'} cannot be used: {error}. Is the "
+                f"disk full, or the folder read-only?"
+            ) from error
+
+
+def _signs(tokens: NDArray[np.float32]) -> bytes | None:
+    return np.packbits(tokens > 0, axis=1).tobytes() if len(tokens) else None
+
+
+def _to_bytes(vector: Vector) -> bytes:
+    return np.asarray(vector, np.float16).tobytes()
+
+
+def _to_vector(vector: bytes | None) -> Vector | None:
+    return None if vector is None else np.frombuffer(vector, np.float16).astype(np.float32)
+
+
+def _to_signs(tokens: bytes | None, vector: bytes | None) -> Signs | None:
+    if tokens is None or vector is None:
+        return None
+    return np.frombuffer(tokens, np.uint8).reshape(-1, -(-len(vector) // 2 // 8))
+
+
+def _between(numbers: tuple[int, int]) -> str:
+    return f"rowid BETWEEN {numbers[0]} AND {numbers[1]}"
+
+
+def _marks(values: Collection[Any]) -> str:
+    return ",".join("?" * len(values))
