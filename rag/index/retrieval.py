@@ -47,7 +47,8 @@ def late_interaction(question: Embedded, passages: Sequence[Passage]) -> NDArray
     """How well each token of the question is met by some token of a passage, on average.
 
     MaxSim of ColBERT (Khattab and Zaharia 2020) over the signs of the passage's token vectors; 0
-    where these are not known. -1 to 1, one for each passage.
+    where these are not known. -1 to 1, one for each passage. A token weighs as much as its vector
+    is long.
     """
     scores = np.zeros(len(passages), np.float32)
     known = [n for n, passage in enumerate(passages) if passage.tokens is not None]
@@ -60,7 +61,8 @@ def late_interaction(question: Embedded, passages: Sequence[Passage]) -> NDArray
     sums = signs.astype(np.float32) @ question.tokens.T
     cosines = (2 * sums - question.tokens.sum(1)) / np.sqrt(dimensions)
     starts = np.cumsum([0, *map(len, packed[:-1])])
-    scores[known] = np.maximum.reduceat(cosines, starts, axis=0).mean(1)
+    met = np.maximum.reduceat(cosines, starts, axis=0).sum(1)
+    scores[known] = met / np.linalg.norm(question.tokens, axis=1).sum()
     return scores
 
 
