@@ -24,7 +24,7 @@ from rag.errors import ConfigurationError, RivuletError
 from rag.evaluation.files import read_corpus, read_questions
 from rag.evaluation.measuring import measure_answers, measure_retrieval, put_in
 from rag.llms.catalog import load
-from rag.types import Document, Reasoning
+from rag.types import Document, Reasoning, counted
 
 CLEAR = "\r\x1b[K"
 """Takes back the line that is on the screen."""
@@ -60,8 +60,8 @@ def evaluate(config: Config, options: argparse.Namespace, screen: "Screen") -> N
     searched = sum(question.is_searchable for question in questions)
     if not (searched or options.answers):
         raise ConfigurationError(
-            f"There is nothing to measure: none of the first {len(questions)} questions of "
-            f"{options.questions} names what answers it."
+            f"There is nothing to measure: no question that was read of {options.questions} names "
+            f"what answers it."
         )
 
     def report(doing: str, done: float) -> None:
@@ -78,7 +78,7 @@ def evaluate(config: Config, options: argparse.Namespace, screen: "Screen") -> N
         counts = {"entries": len(entries), "questions": len(questions)}
         print(json.dumps(figures | counts | {"unanswerable": unanswerable}), flush=True)
         return
-    screen.say(f"{len(questions)} questions, {unanswerable} of them without an answer")
+    screen.say(f"{counted(len(questions), 'question')}, {unanswerable:,} without an answer")
     for name, figure in figures.items():
         print(f"{name} {figure:.3f}", flush=True)
 
