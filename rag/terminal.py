@@ -74,6 +74,7 @@ def evaluate(config: Config, options: argparse.Namespace, screen: "Screen") -> N
         llm = load(options.model, config, report)
         figures |= measure_answers(index, questions, options.retriever, llm, config, report)
     unanswerable = sum(not question.is_answerable for question in questions)
+    screen.clear()
     if options.json:
         counts = {"entries": len(entries), "questions": len(questions)}
         print(json.dumps(figures | counts | {"unanswerable": unanswerable}), flush=True)
