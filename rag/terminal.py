@@ -12,10 +12,12 @@ import logging
 import shutil
 import sys
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 
-from rag.answering.engine import usual_postprocessors
+from rag.answering.engine import Postprocessor, searched, usual_postprocessors
 from rag.answering.events import ENDINGS, Events, Status
+from rag.answering.postprocessing import best_only
 from rag.answering.response import Response
 from rag.answering.vector_store_index import VectorStoreIndex
 from rag.config import Config
@@ -25,6 +27,7 @@ from rag.evaluation.files import read_corpus, read_questions
 from rag.evaluation.measuring import measure_answers, measure_retrieval, put_in
 from rag.llms.catalog import load
 from rag.types import Document, Reasoning, counted
+from rag.weights import Report
 
 CLEAR = "\r\x1b[K"
 """Takes back the line that is on the screen."""
@@ -72,7 +75,8 @@ def evaluate(config: Config, options: argparse.Namespace, screen: "Screen") -> N
     figures = measure_retrieval(index, questions, options.retriever, report)
     if options.answers:
         llm = load(options.model, config, report)
-        figures |= measure_answers(index, questions, options.retriever, llm, config, report)
+        rerank = load_rerank(config, report)
+        figures |= measure_answers(index, questions, options.retriever, llm, config, report, rerank)
     unanswerable = sum(not question.is_answerable for question in questions)
     screen.clear()
     if options.json:
@@ -82,6 +86,17 @@ def evaluate(config: Config, options: argparse.Namespace, screen: "Screen") -> N
     screen.say(f"{counted(len(questions), 'question')}, {unanswerable:,} without an answer")
     for name, figure in figures.items():
         print(f"{name} {figure:.3f}", flush=True)
+
+
+def load_rerank(config: Config, report: Report) -> Postprocessor | None:
+    """The cross-encoder of the settings; None where none is set."""
+    if not config.rerank_model:
+        return None
+    from rag.index.reranking_huggingface import SentenceTransformerRerank
+
+    return SentenceTransformerRerank(
+        config.rerank_model, config.top_k, models_dir=config.models_dir, report=report
+    )
 
 
 class Terminal:
@@ -99,13 +114,14 @@ class Terminal:
             documents, storage_dir=options.storage_dir, show_progress=sys.stderr.isatty()
         )
         llm = load(options.model, config, self._report)
+        config = replace(config, response_mode=options.mode, top_k=options.top_k or config.top_k)
+        usual = usual_postprocessors(
+            llm, config, index.embed_model, load_rerank(config, self._report)
+        )
+        if options.top_k and best_only in usual:  # who states a number of passages gets it
+            usual.remove(best_only)
         self._engine = index.as_chat_engine(
-            llm,
-            options.top_k or config.top_k,
-            options.mode,
-            # Who states a number of passages gets it.
-            [] if options.top_k else usual_postprocessors(llm, options.mode),
-            max_tokens=config.max_new_tokens,
+            llm, searched(config), options.mode, usual, max_tokens=config.max_new_tokens
         )
         self._screen.clear()
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import closing
 
-from rag.answering.engine import answer_as_set
+from rag.answering.engine import Postprocessor, answer_as_set, searched
 from rag.answering.events import Sources
 from rag.answering.vector_store_index import VectorStoreIndex
 from rag.config import Config, RetrieverMode
@@ -69,19 +69,21 @@ def measure_answers(
     llm: LLM,
     config: Config,
     report: Report,
+    rerank: Postprocessor | None = None,
 ) -> dict[str, float]:
     """`contains`, over the questions with known answers; and where there are questions without an
     answer, `refused` of these and `refused_wrongly` of the others.
 
     A question is refused when no model is called for it. Answers are made as on the page.
     """
-    retriever = index.as_retriever(config.top_k, mode)
+    retriever = index.as_retriever(searched(config), mode)
     right: list[bool] = []
     refused: dict[bool, list[bool]] = {True: [], False: []}
     for number, question in enumerate(questions):
         report(f"Answering {counted(len(questions), 'question')}", number / len(questions))
         text, given = "", False
-        with closing(answer_as_set(question.text, retriever, llm, config)) as events:
+        events = answer_as_set(question.text, retriever, llm, config, index.embed_model, rerank)
+        with closing(events):
             for event in events:
                 if isinstance(event, str):
                     text += event

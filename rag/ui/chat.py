@@ -215,6 +215,8 @@ class Chat:
             _Searching(self.backend, session, scope),
             llm,
             self.backend.config,
+            self.backend.embedding.result(),
+            self.backend.rerank,
             _history(session.turns[:-1]),
         )
         with closing(events):

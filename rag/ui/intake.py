@@ -41,9 +41,14 @@ class Page(Protocol):
     def name(self) -> str:
         """The document's; the same address always has the same."""
 
+    @property
+    def url(self) -> str:
+        """Where it was found in the end."""
 
-TakeIn = Callable[[Session, Path, str], Iterator[Event]]
-"""Takes a file under a name into a session's index; `close` on it leaves nothing behind."""
+
+TakeIn = Callable[[Session, Path, str, str], Iterator[Event]]
+"""Takes a file under a name, with the address it is from or "", into a session's index; `close` on
+it leaves nothing behind."""
 Fetch = Callable[[str, Path], Page]
 """Fetches the page at an address into a folder. Raises DocumentError."""
 
@@ -218,7 +223,7 @@ class Intake:
             session.notes += job.report()
 
     def _steps(self, session: Session, job: Job) -> Steps:
-        path = job.path
+        path, url = job.path, ""
         if job.address:
             fetched: Future[Page] = Future()
             job.fetching = True
@@ -228,8 +233,8 @@ class Intake:
             ).start()
             yield Progress(job.name, "fetching")
             page = fetched.result()
-            path, job.name = page.path, page.name
-        yield from self._take_in(session, path, job.name)
+            path, job.name, url = page.path, page.name, page.url
+        yield from self._take_in(session, path, job.name, url)
 
     def _run_fetch(self, session: Session, job: Job, fetched: "Future[Page]") -> None:
         try:

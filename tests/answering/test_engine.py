@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rag.answering import prompts
-from rag.answering.engine import answer, answer_as_set
+from rag.answering.engine import RERANKED, answer, answer_as_set, searched
 from rag.answering.events import (
     Begun,
     Event,
@@ -118,7 +118,7 @@ def test_the_settings_decide_how_it_is_answered(
 ) -> None:
     llm = Says(small=small)
     config = Config(response_mode=mode, max_new_tokens=9)
-    (sources,) = of(Sources, answer_as_set(QUESTION, retriever, llm, config))
+    (sources,) = of(Sources, answer_as_set(QUESTION, retriever, llm, config, HashEmbedding()))
     assert len(sources.nodes) == passages
     assert llm.limits == [9]
 
@@ -511,3 +511,35 @@ def test_a_post_processor_cannot_change_what_was_found() -> None:
 
     events = list(ask(Finds("one"), Says(), (), empties))
     assert text_of(events) == prompts.NOTHING_LEFT
+
+
+def test_where_nothing_bears_on_the_question_no_model_is_called(
+    retriever: VectorIndexRetriever,
+) -> None:
+    llm = Says("Blue.")
+    for cutoff, calls in ((1.0, 0), (None, 1), (0.0, 2)):
+        config = Config(relevance_cutoff=cutoff)
+        events = list(answer_as_set("Why is snow cold?", retriever, llm, config, HashEmbedding()))
+        assert len(llm.calls) == calls
+        (sources,) = of(Sources, events)
+        if cutoff:
+            assert text_of(events) == prompts.NOTHING_LEFT
+            assert (len(sources.nodes), len(sources.others)) == (0, 3)  # the nearest are shown
+        else:
+            assert sources.nodes
+
+
+def test_a_cross_encoder_comes_before_the_choice_of_the_best(
+    retriever: VectorIndexRetriever,
+) -> None:
+    def reverse(nodes: Sequence[NodeWithScore], query: str) -> list[NodeWithScore]:
+        assert query == QUESTION
+        return list(nodes)[::-1]
+
+    llm, config = Says("Blue.", small=True), Config(rerank_model="x")
+    assert searched(config) == RERANKED
+    assert searched(Config(top_k=4)) == 4
+    (last,) = retriever.retrieve(QUESTION)[-1:]
+    events = answer_as_set(QUESTION, retriever, llm, config, HashEmbedding(), reverse)
+    (sources,) = of(Sources, events)
+    assert [hit.text for hit in sources.nodes] == [last.text]
