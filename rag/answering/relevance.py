@@ -1,5 +1,6 @@
 """No hit is an answer: whether anything that was found bears on the question at all."""
 
+import re
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from rag.config import DEFAULT_EMBED_MODEL
 from rag.index.embedding import Embedding
+from rag.index.words import STOP
 from rag.types import NodeWithScore
 
 CUTOFFS = {DEFAULT_EMBED_MODEL: 0.4}
@@ -72,6 +74,8 @@ class RelevancePostprocessor:
         return nodes if bears or self._is_general(query) else []
 
     def _is_general(self, query: str) -> bool:
+        if not set(re.findall(r"\w+", query.lower())) - STOP:  # "Why?"
+            return True
         vector = self.embed_model.embed_query(query).vector
         return bool((self._general @ vector).max() >= GENERAL)
 

@@ -37,7 +37,8 @@ def test_a_question_about_the_documents_as_a_whole_is_let_through(
 ) -> None:
     relevance = RelevancePostprocessor(hash_embedding, 0.5)
     low = hit("a", score=0.2)
-    assert list(relevance([low], "what is this document about")) == [low]
+    for question in ("what is this document about", "Why?", "?!"):
+        assert list(relevance([low], question)) == [low]
 
 
 def test_nothing_is_refused_where_nothing_was_measured(hash_embedding: HashEmbedding) -> None:

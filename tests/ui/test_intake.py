@@ -27,6 +27,7 @@ GUARD = 20.0
 class Page:
     path: Path
     name: str
+    url: str
 
 
 class Steps:

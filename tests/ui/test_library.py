@@ -242,13 +242,14 @@ def test_a_web_page_by_its_address(library: Library, me: gr.Request) -> None:
     class Fetched:
         path: Path
         name: str
+        url: str
 
     gate = threading.Event()
 
     def fetch(address: str, folder: Path) -> Fetched:
         assert gate.wait(GUARD)
         (folder / "page.html").write_text("<h1>Herons</h1><p>They are grey.</p>")
-        return Fetched(folder / "page.html", "example.com › herons.html")
+        return Fetched(folder / "page.html", "example.com › herons.html", address)
 
     library.backend.intake._fetch = fetch
     assert rows(library.add_page("  ", me)[0]) == []
