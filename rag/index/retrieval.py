@@ -175,19 +175,23 @@ def _ranked(question: Embedded, found: Sequence[_Candidate]) -> list[NodeWithSco
 
 def _without_repetitions(hits: Sequence[NodeWithScore], top_k: int) -> list[NodeWithScore]:
     """The first `top_k` of `hits`; of those that say the same the first."""
-    kept: list[NodeWithScore] = []
+    kept: list[tuple[NodeWithScore, Counter[str]]] = []
     for hit in hits:
         if len(kept) == top_k:
             break
-        if not any(_says_the_same(hit.node.text, other.node.text) for other in kept):
-            kept.append(hit)
-    return kept
+        words = Counter(re.findall(r"\w+", hit.text.lower()))
+        if not any(_say_the_same(words, other) for _, other in kept):
+            kept.append((hit, words))
+    return [hit for hit, _ in kept]
 
 
-def _says_the_same(one: str, other: str) -> bool:
+def _say_the_same(one: Counter[str], other: Counter[str]) -> bool:
     """Whether nearly all words are the same, and all that have a digit in them: two forms with
     other numbers are two passages."""
-    a, b = (Counter(re.findall(r"\w+", text.lower())) for text in (one, other))
-    differing = (a - b) + (b - a)
-    same = 1 - differing.total() / max((a + b).total(), 1)
-    return same >= SAME and not any(re.search(r"\d", word) for word in differing)
+    size = one.total() + other.total()
+    if 2 * min(one.total(), other.total()) < SAME * size:  # quickly told
+        return False
+    same = sum(min(number, other[word]) for word, number in one.items() if word in other)
+    if 2 * same < SAME * size:
+        return False
+    return not any(re.search(r"\d", word) for word in (one - other) + (other - one))
