@@ -25,6 +25,8 @@ from tests.index.test_store import EAST, WEST, embedded, put
 
 ROOT = Path(__file__).parents[2]
 CHROMA = Path(sys.executable).with_name("chroma")
+pytestmark = pytest.mark.slow
+
 MODES: tuple[RetrieverMode, ...] = ("dense", "keyword", "hybrid")
 EMBEDDING = HashEmbedding()
 
