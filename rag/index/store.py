@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass, field
 from functools import wraps
 from itertools import count
 from pathlib import Path
-from threading import RLock
+from threading import Lock, RLock
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
@@ -52,6 +52,8 @@ READ = 10_000
 """Records read at once; SQLite's limit is some 32,000."""
 REQUEST = 300
 """Records written to a server, or read from it, at once: the limit of Chroma Cloud."""
+CONNECT_WITHIN = 5.0
+"""Seconds to wait for a server to be there at all."""
 ANSWER_WITHIN = 60.0
 """Seconds in which a server has to answer a request; Chroma's client would wait for ever."""
 HNSW: Any = {
@@ -108,8 +110,10 @@ class ChromaServer:
             if self.token
             else {}
         )
+        # To connect, to read, to write, to wait for a free connection.
+        within = (min(CONNECT_WITHIN, ANSWER_WITHIN), *3 * (ANSWER_WITHIN,))
         # Chroma's client asks at once, before it can be told how long to wait.
-        httpx2.get(f"{self.url}/api/v2/heartbeat", headers=headers, timeout=ANSWER_WITHIN)
+        httpx2.get(f"{self.url}/api/v2/heartbeat", headers=headers, timeout=within)
         client: Any = chromadb.HttpClient(
             self.url,
             ssl=self.url.startswith("https:"),
@@ -118,7 +122,7 @@ class ChromaServer:
             tenant=self.tenant,
             database=self.database,
         )
-        client._server._session.timeout = ANSWER_WITHIN
+        client._server._session.timeout = within
         return client
 
 
@@ -329,7 +333,8 @@ class ChromaStore:
             order = np.argsort(-cosines)[:top_k]
             return {numbers[n]: float(cosines[n]) for n in order}
         where: Any = {"document_id": {"$in": list(documents)}} if documents is not None else None
-        there = min(self._passages.count(), self._at_once(READ))
+        there = self._passages.count()
+        there = min(there, REQUEST) if self._server else there
         wanted = min(top_k, there)
         while wanted:
             found = self._passages.query(
@@ -523,9 +528,8 @@ class ChromaStore:
         fields = self._fields([key for versions_ in several for key in versions_])
         marks: dict[str, dict[str, Any]] = {}
         for versions_ in several:
-            *older, _ = sorted(
-                fields.keys() & versions_, key=lambda key: (fields[key]["added"], key)
-            )
+            there = fields.keys() & versions_
+            older = sorted(there, key=lambda key: (fields[key]["added"], key))[:-1]
             marks |= {key: {"passages": fields[key]["passages"]} for key in older}
         if marks:
             self._write({_REMOVED + key: mark for key, mark in marks.items()})
@@ -715,6 +719,35 @@ class Adding:
         """Put the document in, wholly or not at all."""
         self._store._commit(self)
         self.committed = True
+
+
+class Glance:
+    """Sees which indexes a server has, and makes none. Keeps one connection."""
+
+    def __init__(self, server: ChromaServer):
+        self._server = server
+        self._client: Any = None
+        self._opening = Lock()
+
+    def has_documents(self, name: str) -> bool:
+        """Whether there is a document, or the beginnings of one, in the index of this name. Raises
+        StoreError."""
+        with _told_of(self._server):
+            with self._opening:
+                self._client = self._client or self._server.connect()
+            try:
+                documents = self._client.get_collection(
+                    f"{COLLECTIONS[1]}-{name}", embedding_function=None
+                )
+                return bool(documents.count() > 1)  # one record tells of changes
+            except NotFoundError:
+                return False
+
+    def close(self) -> None:
+        """Give back the connection."""
+        if self._client:
+            self._client.close()
+            self._client = None
 
 
 def destroy(path: Path, server: ChromaServer | None = None, name: str = "index") -> None:

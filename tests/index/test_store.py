@@ -504,8 +504,8 @@ def test_an_index_of_very_many_documents_can_be_opened_and_listed(folder: Path) 
     put(store, "x", EAST)
     fields = asdict(store.documents()[0]) | {"passages": 0}
     for begin in range(0, 36_000, 4_000):
-        ids = [f"d{n}:h" for n in range(begin, begin + 4_000)]
-        metadatas = [fields | {"id_": id_} for id_ in ids]
+        ids = [f"v:d{n}" for n in range(begin, begin + 4_000)]
+        metadatas = [fields | {"id_": id_[2:], "version": "v"} for id_ in ids]
         store._documents.add(ids=ids, embeddings=[[0.0]] * len(ids), metadatas=metadatas)
     store.close()
     del store
