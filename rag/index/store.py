@@ -112,13 +112,15 @@ class ChromaServer:
         )
         # To connect, to read, to write, to wait for a free connection.
         within = (min(CONNECT_WITHIN, ANSWER_WITHIN), *3 * (ANSWER_WITHIN,))
+        secure = self.url.startswith("https:")  # certificates take a tenth of a second to read
         # Chroma's client asks at once, before it can be told how long to wait.
-        httpx2.get(f"{self.url}/api/v2/heartbeat", headers=headers, timeout=within)
+        address = f"{self.url}/api/v2/heartbeat"
+        httpx2.get(address, headers=headers, timeout=within, verify=secure)
         client: Any = chromadb.HttpClient(
             self.url,
-            ssl=self.url.startswith("https:"),
+            ssl=secure,
             headers=headers,
-            settings=Settings(anonymized_telemetry=False),
+            settings=Settings(anonymized_telemetry=False, chroma_server_ssl_verify=secure),
             tenant=self.tenant,
             database=self.database,
         )
