@@ -179,6 +179,9 @@ def _while_open(
             except DamagedError as error:
                 logger.warning("%s", error)
                 store._words.renew()
+            except InternalError:
+                store._reconnect()
+                raise
             store._folder.seen = None
             return method(store, *args, **kwargs)
 
@@ -204,15 +207,6 @@ def _told_of(place: ChromaServer | Path | None) -> Iterator[None]:
                 f"the folder read-only? Nothing that was stored is lost."
             ) from error
         raise
-
-
-@contextmanager
-def _or_later() -> Iterator[None]:
-    """What fails here is done when the index is next opened."""
-    try:
-        yield
-    except Exception as error:
-        logger.warning("Removed passages are cleared when the index is next opened: %s", error)
 
 
 class _Folder:
@@ -307,7 +301,7 @@ class ChromaStore:
             self._write(self._marks(gone))
             with self._followed():
                 self._words.remove(gone)
-            with _or_later():
+            with self._or_later():
                 self._clear(gone)
 
     @_while_open
@@ -429,15 +423,16 @@ class ChromaStore:
                 for batch in self._slices(len(ids)):
                     self._passages.upsert(ids[batch], vectors[batch], places[batch], texts[batch])
                 self._replace(record, older)
-            except BaseException:
-                with suppress(Exception):  # or it is done when the index is next opened
-                    if not self._documents.get([key], include=[])["ids"]:
-                        self._take_back(key, record.passages)
+            except BaseException as error:
                 self._folder.seen = None  # it may be in, and only the answer was lost
+                if self._server or not isinstance(error, InternalError):
+                    with suppress(Exception):  # or it is done when the index is next opened
+                        if not self._documents.get([key], include=[])["ids"]:
+                            self._take_back(key, record.passages)
                 raise
             with self._followed():
                 self._words.finish(adding.pending.key, key)
-            with _or_later():
+            with self._or_later():
                 self._clear(older)
                 self._documents.delete([_WRITING + key])
 
@@ -454,6 +449,16 @@ class ChromaStore:
         ids = [*records, _CHANGED]
         change = {"change": uuid.uuid4().hex}
         self._documents.upsert(ids, _no_vectors(len(ids)), [*records.values(), change])
+
+    @contextmanager
+    def _or_later(self) -> Iterator[None]:
+        """What fails here is done when the index is next opened."""
+        try:
+            yield
+        except Exception as error:
+            logger.warning("Removed passages are cleared when the index is next opened: %s", error)
+            if isinstance(error, InternalError):
+                self._reconnect()
 
     @contextmanager
     def _followed(self) -> Iterator[None]:
@@ -535,7 +540,7 @@ class ChromaStore:
             marks |= {key: {"passages": fields[key]["passages"]} for key in older}
         if marks:
             self._write({_REMOVED + key: mark for key, mark in marks.items()})
-            with _or_later():
+            with self._or_later():
                 self._clear(marks)
         return set(marks)
 
@@ -628,6 +633,15 @@ class ChromaStore:
         # A store that is dropped gives back what it holds, as one that is closed.
         self._close = weakref.finalize(self, _release, client, own, self._folder)
         self._close.atexit = False  # nothing is left to be written then
+
+    def _reconnect(self) -> None:
+        """Begin anew with a folder in which Chroma could not write: it keeps a lock then, for which
+        its next call would wait for ever."""
+        if self._path and not self._server:
+            self._close()
+            self._connect()
+            self._open_collections()
+            self._folder.seen = None
 
     def _open_collections(self) -> None:
         made = {"embed_model": self._embed_model, "format": FORMAT}
