@@ -45,6 +45,11 @@ class Config:
     """Hub id or local folder of a sentence-embedding model."""
     data_dir: Path = Path(platformdirs.user_data_dir("rivulet", appauthor=False))
     """Folder of everything that is kept: weights, indexes, conversations."""
+    rerank_model: str | None = None
+    """Hub id or local folder of a cross-encoder that puts passages in order; None: none does."""
+    relevance_cutoff: float | None = None
+    """Score of a passage below which nothing bears on a question; None: as measured for the
+    embedding model, where it was; 0: always answer."""
     openai_api_key: str | None = field(default=None, repr=False)
     openai_base_url: str | None = None
     chroma_url: str | None = None
@@ -153,6 +158,17 @@ def parse_positive(text: str) -> int:
     return number
 
 
+def parse_share(text: str) -> float:
+    """A number from 0 to 1. Raises ValueError."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise ValueError("it has to be a number from 0 to 1")
+    return number
+
+
 def parse_port(text: str) -> int:
     """A port's number. Raises ValueError."""
     number = int(text) if text.isdecimal() else -1
@@ -164,6 +180,8 @@ def parse_port(text: str) -> int:
 VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
     "RAG_MODEL": ("model", parse_model),
     "RAG_EMBED_MODEL": ("embed_model", str),
+    "RAG_RERANK_MODEL": ("rerank_model", str),
+    "RAG_RELEVANCE_CUTOFF": ("relevance_cutoff", parse_share),
     "RAG_DATA_DIR": ("data_dir", lambda text: Path(text).expanduser()),
     "CHROMA_URL": ("chroma_url", _address),
     "CHROMA_TOKEN": ("chroma_token", str),

@@ -11,12 +11,60 @@ from rag.answering import follow_ups, prompts
 from rag.answering.budget import left_beside, newest
 from rag.answering.calls import Calls, both
 from rag.answering.events import Event, Events, Finished, SearchedFor, Sources, Status, Timings
+from rag.answering.postprocessing import best_only
+from rag.answering.relevance import RelevancePostprocessor
 from rag.answering.synthesis import ResponseSynthesizer
+from rag.config import Config
+from rag.index.embedding import Embedding
 from rag.index.retrieval import Retriever
+from rag.llms.protocol import LLM
 from rag.types import ChatMessage, NodeWithScore, Usage
 
 Postprocessor = Callable[[Sequence[NodeWithScore], str], Sequence[NodeWithScore]]
 """Takes the passages that were found, and the question; returns those to answer from."""
+
+
+RERANKED = 20
+"""Passages that a cross-encoder puts in order."""
+
+
+def usual_postprocessors(
+    llm: LLM,
+    config: Config,
+    embed_model: Embedding,
+    rerank: Postprocessor | None = None,
+) -> list[Postprocessor]:
+    """What stands between search and answer where nothing else is stated: whether anything bears on
+    the question, a cross-encoder where one is set, and how many passages the model can use."""
+    chosen: list[Postprocessor] = [RelevancePostprocessor(embed_model, config.relevance_cutoff)]
+    if rerank:
+        chosen.append(rerank)
+    if llm.is_small and config.response_mode == "compact":
+        chosen.append(best_only)
+    return chosen
+
+
+def searched(config: Config) -> int:
+    """How many passages are searched for, so that post-processing leaves `config.top_k`."""
+    return max(RERANKED, config.top_k) if config.rerank_model else config.top_k
+
+
+def answer_as_set(
+    question: str,
+    retriever: Retriever,
+    llm: LLM,
+    config: Config,
+    embed_model: Embedding,
+    rerank: Postprocessor | None = None,
+    history: Sequence[ChatMessage] = (),
+) -> Events:
+    """`answer` as the settings have it: what the page does, and what `python -m rag eval`
+    measures."""
+    synthesizer = ResponseSynthesizer(
+        llm, config.response_mode, streaming=True, max_tokens=config.max_new_tokens
+    )
+    postprocessors = usual_postprocessors(llm, config, embed_model, rerank)
+    return answer(question, retriever, synthesizer, history, postprocessors)
 
 
 def answer(

@@ -41,7 +41,10 @@ CONDENSE = (
 
 NOTHING_FOUND = "There is nothing to search here yet. Add a document and ask again."
 """The answer where no passage was found; no model is called for it."""
-NOTHING_LEFT = "None of the passages that were found bears on the question. Ask in other words."
+NOTHING_LEFT = (
+    "Nothing in the documents bears on this question. The nearest passages are among the sources. "
+    "Ask in other words, or add a document that tells of it."
+)
 """The answer where a post-processor removed every passage; no model is called for it."""
 NO_TEXT = "The model gave no answer. Ask in other words, or choose another model."
 """The answer where the model ended without a word."""

@@ -5,10 +5,11 @@ A generator, so whoever stops reading stops the work; a document is in wholly or
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rag.documents.isolation import load_isolated
 from rag.documents.splitting import split
@@ -71,13 +72,15 @@ def ingest_file(
     *,
     max_bytes: int,
     read_timeout: float,
+    metadata: Mapping[str, Any] | None = None,
 ) -> Iterator[Progress | Searchable | Ingested | Rejected]:
     """Take the file at `path` into `store` under `file_name`, in place of one of this name.
 
     A text that is there already, under whatever name, is left as it is. Yields Progress and
     Searchable any number of times, then one Ingested or Rejected; for an archive or an e-mail so
     for each file in it. Whatever is wrong with a file is a Rejected, so that the other files of a
-    batch go in. Closing the generator takes back what is not wholly in.
+    batch go in. Closing the generator takes back what is not wholly in. `metadata` is added to
+    that of the documents.
     """
     try:
         yield Progress(file_name, "reading")
@@ -99,7 +102,8 @@ def ingest_file(
                 elif twin := _twin(item, store):
                     yield Ingested(item.name, twin.id_, twin.pages, twin.passages, twin.name)
                 else:
-                    named = replace(item, id_=hashlib.sha256(item.name.encode()).hexdigest()[:32])
+                    id_ = hashlib.sha256(item.name.encode()).hexdigest()[:32]
+                    named = replace(item, id_=id_, metadata={**item.metadata, **(metadata or {})})
                     yield from ingest(named, store, embed_model)
     except DocumentError as error:
         logger.info("Rejected %s", error)
@@ -130,7 +134,7 @@ def ingest(
         yield Ingested(name, known.id_, known.pages, known.passages, known.name)
         return
     yield Progress(name, "splitting")
-    nodes = split(document, embed_model.tokenizer)
+    nodes = split(document, embed_model.tokenizer, window=embed_model.max_tokens)
     with store.adding(document, nodes) as adding:
         yield Searchable(name, document.id_, len(nodes))
         for begin in range(0, len(nodes), EMBED_STEP):

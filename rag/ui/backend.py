@@ -10,6 +10,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+from rag.answering.engine import Postprocessor, searched
 from rag.config import Config
 from rag.documents.loading import ENDINGS
 from rag.errors import OutdatedIndexError, RivuletError, StoreError
@@ -45,10 +46,15 @@ class Backend:
             lambda report: embedding or self._load_embedding(report),
         )
         self.samples = Preparation("the sample documents", self._ingest_samples)
+        self.reranking = (
+            Preparation("the re-ranking model", self._load_rerank) if config.rerank_model else None
+        )
 
     def start(self) -> None:
         self.embedding.start()
         self.samples.start()
+        if self.reranking:
+            self.reranking.start()
         self.catalog.prepare(self.config.model)
         self.refresh_models()
 
@@ -80,20 +86,31 @@ class Backend:
                 stores.append(stack.enter_context(self.sessions.store(session)))
             if scope != "mine":
                 stores.append(self.samples.result())
-            retriever = VectorIndexRetriever(stores, self.embedding.result(), self.config.top_k)
-            return retriever.retrieve(question)
+            return VectorIndexRetriever(
+                stores, self.embedding.result(), searched(self.config)
+            ).retrieve(question)
+
+    @property
+    def rerank(self) -> Postprocessor | None:
+        """What puts the passages in order that were found, where a model for it is set."""
+        return self.reranking.result() if self.reranking else None
 
     def waiting_for(self, model: str) -> Sequence[Preparation[Any]]:
         """What has to be ready before a question to `model` can be answered."""
-        return (self.embedding, self.samples, self.catalog.prepare(model))
+        return (*self._searching, self.catalog.prepare(model))
 
     def status(self) -> str:
         """What is being prepared, or why it failed; empty once all is ready."""
         model = self.catalog.prepare(self.config.model, again=False)  # looking is not asking
-        pending = [p.status for p in (self.embedding, self.samples, model) if not p.ready]
+        pending = [p.status for p in (*self._searching, model) if not p.ready]
         return pending[-1] if pending else ""
 
-    def _take_in(self, session: Session, path: Path, name: str) -> Iterator[Event]:
+    @property
+    def _searching(self) -> Sequence[Preparation[Any]]:
+        parts = (self.embedding, self.samples, self.reranking)
+        return [part for part in parts if part]
+
+    def _take_in(self, session: Session, path: Path, name: str, url: str) -> Iterator[Event]:
         while not self.embedding.wait(0.2):
             yield Progress(name, self.embedding.status)
         try:
@@ -105,23 +122,31 @@ class Backend:
                     self.embedding.result(),
                     max_bytes=self.max_bytes,
                     read_timeout=self.config.read_timeout,
+                    metadata={"url": url} if url else None,
                 )
         finally:
             with suppress(RivuletError):
                 self.sessions.drop_empty(session)  # it was rejected or cancelled
 
     def _fetch(self, address: str, folder: Path) -> Page:
-        from rag.documents.web import fetch  # type: ignore[import-not-found]
+        from rag.documents.web import fetch
 
         timeout = self.config.read_timeout
-        page: Page = fetch(address, folder, max_bytes=self.max_bytes, timeout=timeout)
-        return page
+        return fetch(address, folder, max_bytes=self.max_bytes, timeout=timeout)
 
     def _load_embedding(self, report: Report) -> Embedding:
         from rag.index.embedding_huggingface import HuggingFaceEmbedding
 
         return HuggingFaceEmbedding(
             self.config.embed_model, models_dir=self.config.models_dir, report=report
+        )
+
+    def _load_rerank(self, report: Report) -> Postprocessor:
+        from rag.index.reranking_huggingface import SentenceTransformerRerank
+
+        config = self.config
+        return SentenceTransformerRerank(
+            str(config.rerank_model), config.top_k, models_dir=config.models_dir, report=report
         )
 
     def _ingest_samples(self, report: Report) -> ChromaStore:

@@ -14,7 +14,7 @@ from typing import Any
 
 import gradio as gr
 
-from rag.answering.engine import answer
+from rag.answering.engine import answer_as_set
 from rag.answering.events import (
     Begun,
     Finished,
@@ -24,8 +24,6 @@ from rag.answering.events import (
     Status,
     Timings,
 )
-from rag.answering.postprocessing import best_only
-from rag.answering.synthesis import ResponseSynthesizer
 from rag.errors import RivuletError
 from rag.llms.catalog import label
 from rag.llms.protocol import LLM
@@ -212,16 +210,14 @@ class Chat:
             if session.stop.wait(0.2):
                 return
         llm: LLM = waiting[-1].result()
-        config = self.backend.config
-        spare = llm.is_small and config.response_mode == "compact"
-        events = answer(
+        events = answer_as_set(
             turn.question,
             _Searching(self.backend, session, scope),
-            ResponseSynthesizer(
-                llm, config.response_mode, streaming=True, max_tokens=config.max_new_tokens
-            ),
+            llm,
+            self.backend.config,
+            self.backend.embedding.result(),
+            self.backend.rerank,
             _history(session.turns[:-1]),
-            [best_only] if spare else [],
         )
         with closing(events):
             for event in events:

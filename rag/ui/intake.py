@@ -16,7 +16,6 @@ from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urldefrag
 
 from rag.errors import DocumentError, RivuletError
 from rag.index.ingestion import Ingested, Progress, Searchable
@@ -35,12 +34,21 @@ PATIENCE = 5.0
 class Page(Protocol):
     """A web page that was fetched."""
 
-    path: Path
-    address: str
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def name(self) -> str:
+        """The document's; the same address always has the same."""
+
+    @property
+    def url(self) -> str:
+        """Where it was found in the end."""
 
 
-TakeIn = Callable[[Session, Path, str], Iterator[Event]]
-"""Takes a file under a name into a session's index; `close` on it leaves nothing behind."""
+TakeIn = Callable[[Session, Path, str, str], Iterator[Event]]
+"""Takes a file under a name, with the address it is from or "", into a session's index; `close` on
+it leaves nothing behind."""
 Fetch = Callable[[str, Path], Page]
 """Fetches the page at an address into a folder. Raises DocumentError."""
 
@@ -215,7 +223,7 @@ class Intake:
             session.notes += job.report()
 
     def _steps(self, session: Session, job: Job) -> Steps:
-        path = job.path
+        path, url = job.path, ""
         if job.address:
             fetched: Future[Page] = Future()
             job.fetching = True
@@ -225,8 +233,8 @@ class Intake:
             ).start()
             yield Progress(job.name, "fetching")
             page = fetched.result()
-            path, job.name = page.path, _name(page)
-        yield from self._take_in(session, path, job.name)
+            path, job.name, url = page.path, page.name, page.url
+        yield from self._take_in(session, path, job.name, url)
 
     def _run_fetch(self, session: Session, job: Job, fetched: "Future[Page]") -> None:
         try:
@@ -254,10 +262,3 @@ def _not_kept(name: str, error: OSError) -> Note:
         f"{name}: it could not be copied ({reason}). See that the disk has room and can be "
         f"written to, and add it again.",
     )
-
-
-def _name(page: Page) -> str:
-    """The address as a document's name, with the ending that tells its format."""
-    name = urldefrag(page.address).url.partition("://")[2].rstrip("/")
-    suffix = page.path.suffix
-    return name if name.lower().endswith(suffix.lower()) else name + suffix

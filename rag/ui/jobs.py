@@ -150,7 +150,7 @@ class Job:
             case Rejected(name, reason):
                 self.half_in = ""
                 self._notes.append(Note("bad", f"{name}: {reason}"))
-            case Ingested(_, known_as=known):
+            case Ingested(_, known_as=known, replaced=replaced):
                 self._added += not known
                 if not alone:
                     self.half_in = ""
@@ -160,7 +160,8 @@ class Job:
                     text = f"{self.name}: {same} is here already; nothing was added."
                     self._notes.append(Note("same", text))
                 else:
-                    self._notes.append(Note("good", f"{self.name} is ready."))
+                    place = ", in place of its older version" if replaced else ""
+                    self._notes.append(Note("good", f"{self.name} is ready{place}."))
 
     def failed(self, reason: str) -> None:
         self._notes.append(Note("bad", f"{self.name}: {reason}"))

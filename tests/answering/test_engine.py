@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rag.answering import prompts
-from rag.answering.engine import answer
+from rag.answering.engine import RERANKED, answer, answer_as_set, searched
 from rag.answering.events import (
     Begun,
     Event,
@@ -20,6 +20,7 @@ from rag.answering.events import (
 )
 from rag.answering.postprocessing import SimilarityPostprocessor, best_only
 from rag.answering.synthesis import ResponseSynthesizer
+from rag.config import Config
 from rag.errors import ContextWindowError, ProviderError, StoreError
 from rag.index.embedding import HashEmbedding
 from rag.index.ingestion import ingest
@@ -106,6 +107,20 @@ def test_what_a_post_processor_leaves_out_is_told_apart(retriever: VectorIndexRe
     assert [hit.node.file_name for hit in sources.nodes] == ["sky.txt"]
     assert sorted(hit.node.file_name for hit in sources.others) == ["grass.txt", "snow.txt"]
     assert "chlorophyll" not in llm.calls[0][0].content
+
+
+@pytest.mark.parametrize(
+    ("small", "mode", "passages"),
+    [(True, "compact", 1), (True, "simple_summarize", 3), (False, "compact", 3)],
+)
+def test_the_settings_decide_how_it_is_answered(
+    retriever: VectorIndexRetriever, small: bool, mode: Any, passages: int
+) -> None:
+    llm = Says(small=small)
+    config = Config(response_mode=mode, max_new_tokens=9)
+    (sources,) = of(Sources, answer_as_set(QUESTION, retriever, llm, config, HashEmbedding()))
+    assert len(sources.nodes) == passages
+    assert llm.limits == [9]
 
 
 def test_what_did_not_fit_is_told_as_found_too() -> None:
@@ -496,3 +511,35 @@ def test_a_post_processor_cannot_change_what_was_found() -> None:
 
     events = list(ask(Finds("one"), Says(), (), empties))
     assert text_of(events) == prompts.NOTHING_LEFT
+
+
+def test_where_nothing_bears_on_the_question_no_model_is_called(
+    retriever: VectorIndexRetriever,
+) -> None:
+    llm = Says("Blue.")
+    for cutoff, calls in ((1.0, 0), (None, 1), (0.0, 2)):
+        config = Config(relevance_cutoff=cutoff)
+        events = list(answer_as_set("Why is snow cold?", retriever, llm, config, HashEmbedding()))
+        assert len(llm.calls) == calls
+        (sources,) = of(Sources, events)
+        if cutoff:
+            assert text_of(events) == prompts.NOTHING_LEFT
+            assert (len(sources.nodes), len(sources.others)) == (0, 3)  # the nearest are shown
+        else:
+            assert sources.nodes
+
+
+def test_a_cross_encoder_comes_before_the_choice_of_the_best(
+    retriever: VectorIndexRetriever,
+) -> None:
+    def reverse(nodes: Sequence[NodeWithScore], query: str) -> list[NodeWithScore]:
+        assert query == QUESTION
+        return list(nodes)[::-1]
+
+    llm, config = Says("Blue.", small=True), Config(rerank_model="x")
+    assert searched(config) == RERANKED
+    assert searched(Config(top_k=4)) == 4
+    (last,) = retriever.retrieve(QUESTION)[-1:]
+    events = answer_as_set(QUESTION, retriever, llm, config, HashEmbedding(), reverse)
+    (sources,) = of(Sources, events)
+    assert [hit.text for hit in sources.nodes] == [last.text]

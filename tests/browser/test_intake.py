@@ -39,7 +39,7 @@ class Slow(HashEmbedding):
 @dataclass
 class Fetched:
     path: Path
-    address: str
+    name: str
 
 
 def fetch(address: str, folder: Path) -> Fetched:
@@ -47,7 +47,7 @@ def fetch(address: str, folder: Path) -> Fetched:
         raise DocumentError(address, "there is no such page.")
     time.sleep(1)
     (folder / "page.html").write_text("<h1>Herons</h1><p>The heron of this page is purple.</p>")
-    return Fetched(folder / "page.html", address)
+    return Fetched(folder / "page.html", "example.com › heron.html")
 
 
 class App:
@@ -192,7 +192,8 @@ def test_a_question_does_not_wait_for_the_vectors(page: Page, long: Path) -> Non
     page.locator("#box textarea").fill("What of the heron?")
     page.keyboard.press("Enter")
     expect(page.locator("#chat .facts")).to_have_count(1)
-    assert "embedded" in states(page)[0]
+    expect(page.locator("#sources .source").first).to_contain_text("long.txt")  # by its words
+    wait_for_state(page, "embedded")  # it is still going on
     page.get_by_role("button", name="Cancel long.txt").click()
     expect(page.locator("#notes .note.cancelled")).to_have_count(1)
 
@@ -214,7 +215,8 @@ def test_a_question_with_a_file_in_the_box_waits_for_its_words(
     expect(page.locator("#chat .status")).to_have_text("Reading long.txt")
     read.set()
     expect(page.locator("#chat .facts")).to_have_count(1)
-    assert "embedded" in states(page)[0]
+    expect(page.locator("#sources .source").first).to_contain_text("long.txt")  # by its words
+    wait_for_state(page, "embedded")  # it is still going on
     page.get_by_role("button", name="Cancel long.txt").click()
     expect(page.locator("#notes .note.cancelled")).to_have_count(1)
 
@@ -224,7 +226,7 @@ def test_a_web_page_by_its_address(page: Page) -> None:
     box.fill("https://example.com/heron")
     box.press("Enter")
     wait_for_state(page, "fetching")
-    expect(page.locator("#notes .note.good")).to_have_text("example.com/heron.html is ready.")
+    expect(page.locator("#notes .note.good")).to_have_text("example.com › heron.html is ready.")
     assert box.input_value() == ""
     box.fill("https://example.com/crow")
     box.press("Enter")

@@ -26,7 +26,8 @@ GUARD = 20.0
 @dataclass
 class Page:
     path: Path
-    address: str
+    name: str
+    url: str
 
 
 class Steps:
@@ -41,7 +42,7 @@ class Steps:
         """What has to be set before a step of this name is done."""
         self.reached = threading.Event()
 
-    def take_in(self, session: Session, path: Path, name: str) -> Iterator[Event]:
+    def take_in(self, session: Session, path: Path, name: str, url: str) -> Iterator[Event]:
         try:
             for event in self.events(path, name):
                 step = getattr(event, "step", type(event).__name__)
@@ -74,7 +75,7 @@ class Steps:
         if "bad" in address:
             raise DocumentError(address, "there is no such page.")
         (folder / "page.html").write_text("2")
-        return Page(folder / "page.html", address)
+        return Page(folder / "page.html", "example.com › herons.html", address)
 
 
 @pytest.fixture
@@ -262,7 +263,7 @@ class TestTurns:
     def test_of_a_session_one_step_is_done_at_a_time(self, session: Session, put: Put) -> None:
         busy = threading.Lock()
 
-        def take_in(session: Session, path: Path, name: str) -> Iterator[Event]:
+        def take_in(session: Session, path: Path, name: str, url: str) -> Iterator[Event]:
             for number in range(5):
                 assert busy.acquire(blocking=False)
                 time.sleep(0.002)
@@ -339,12 +340,12 @@ class TestCancelling:
 
 
 class TestPages:
-    def test_a_page_is_fetched_and_goes_in_under_its_address(
+    def test_a_page_is_fetched_and_goes_in_under_its_name(
         self, intake: Intake, session: Session, steps: Steps
     ) -> None:
         intake.add_page(session, "https://example.com/herons?grey=1#top")
         over(session)
-        assert session.notes == [("good", "example.com/herons?grey=1.html is ready.")]
+        assert session.notes == [("good", "example.com › herons.html is ready.")]
         assert kept(session) == []
 
     def test_one_that_cannot_be_had(self, intake: Intake, session: Session) -> None:
@@ -420,7 +421,7 @@ class TestEnds:
         monkeypatch.setattr(module, "PATIENCE", 0.1)
         gate = threading.Event()
 
-        def take_in(session: Session, path: Path, name: str) -> Iterator[Event]:
+        def take_in(session: Session, path: Path, name: str, url: str) -> Iterator[Event]:
             steps.reached.set()
             assert gate.wait(GUARD)
             raise RuntimeError("the index is closed")

@@ -157,6 +157,10 @@ class TestTold:
         assert list(told.report()) == [Note("good", "a.txt is ready.")]
         assert told.half_in == "id"  # until its line gives way to the document's
 
+    def test_a_new_version(self) -> None:
+        (note,) = job("a.txt", [Ingested("a.txt", "id", 0, 1, replaced=True)]).report()
+        assert note == Note("good", "a.txt is ready, in place of its older version.")
+
     def test_what_is_here_already(self) -> None:
         (same,) = job("a.txt", [Ingested("a.txt", "id", 0, 1, "a.txt")]).report()
         assert same == Note("same", "a.txt: it is here already; nothing was added.")

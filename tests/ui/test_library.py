@@ -241,22 +241,23 @@ def test_a_web_page_by_its_address(library: Library, me: gr.Request) -> None:
     @dataclasses.dataclass
     class Fetched:
         path: Path
-        address: str
+        name: str
+        url: str
 
     gate = threading.Event()
 
     def fetch(address: str, folder: Path) -> Fetched:
         assert gate.wait(GUARD)
         (folder / "page.html").write_text("<h1>Herons</h1><p>They are grey.</p>")
-        return Fetched(folder / "page.html", address)
+        return Fetched(folder / "page.html", "example.com › herons.html", address)
 
     library.backend.intake._fetch = fetch
     assert rows(library.add_page("  ", me)[0]) == []
     update = library.add_page(" https://example.com/herons ", me)
     assert rows(update[0])[0][0] == "https://example.com/herons"
     gate.set()
-    assert notes(ended(library, me)) == [("good", "example.com/herons.html is ready.")]
-    assert names(library, me) == ["example.com/herons.html"]
+    assert notes(ended(library, me)) == [("good", "example.com › herons.html is ready.")]
+    assert names(library, me) == ["example.com › herons.html"]
 
 
 def test_the_files_of_an_archive_are_summed_up_and_the_bad_ones_named(
