@@ -65,6 +65,10 @@ class Passage:
         return replace(self, vector=embedded.vector, tokens=tokens if len(tokens) else None)
 
 
+class DamagedError(StoreError):
+    """The file has to be made anew."""
+
+
 @dataclass(frozen=True)
 class Pending:
     """A document that is on its way in."""
@@ -77,19 +81,26 @@ class Pending:
 class KeywordIndex:
     """One index in `folder`; in memory when None. Safe to share between threads.
 
-    A file that is damaged, or of another format, is made anew: empty.
+    A file that is damaged, or of another format, is made anew when it is opened: empty. One that
+    turns out to be damaged later raises DamagedError, until `renew`.
     """
 
     def __init__(self, folder: Path | None):
         self._lock = threading.RLock()
         self._path = folder and folder / FILE
+        self._next = 1  # numbers that a search has at hand must not come to mean another passage
         try:
             self._db = self._open()
-        except sqlite3.DatabaseError:
-            assert self._path
-            for suffix in ("", "-wal", "-shm"):
-                self._path.with_name(FILE + suffix).unlink(missing_ok=True)
-            self._db = self._open()
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise
+            self._db = self._open_empty()
+
+    def renew(self) -> None:
+        """Begin again with an empty file."""
+        with self._lock:
+            self._db.close()
+            self._db = self._open_empty()
 
     def put(self, document_id: str, record: Mapping[str, Any], nodes: Sequence[Node]) -> Pending:
         """Take in a document's passages, so that their words are found.
@@ -98,8 +109,8 @@ class KeywordIndex:
         """
         pending = f"pending:{uuid.uuid4().hex}"
         with self._changing() as db:
-            (highest,) = db.execute("SELECT max(last) FROM documents").fetchone()
-            first = (highest or 0) + 1
+            first = self._next
+            self._next += max(len(nodes), 1)
             db.execute(
                 "INSERT INTO documents (key, id, ready, first, last, record) VALUES (?,?,0,?,?,?)",
                 (pending, document_id, first, first + max(len(nodes) - 1, 0), json.dumps(record)),
@@ -254,6 +265,12 @@ class KeywordIndex:
                 self._db.execute("DELETE FROM words WHERE rowid BETWEEN ? AND ?", row)
                 self._db.execute("DELETE FROM passages WHERE number BETWEEN ? AND ?", row)
 
+    def _open_empty(self) -> sqlite3.Connection:
+        if self._path:
+            for suffix in ("", "-wal", "-shm"):
+                self._path.with_name(FILE + suffix).unlink(missing_ok=True)
+        return self._open()
+
     def _open(self) -> sqlite3.Connection:
         db = sqlite3.connect(
             self._path or ":memory:", isolation_level=None, check_same_thread=False
@@ -268,7 +285,8 @@ class KeywordIndex:
             db.execute("PRAGMA secure_delete = on")
             if not format_:
                 db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
-            db.execute("SELECT count(*) FROM documents").fetchone()
+            (highest,) = db.execute("SELECT max(last) FROM documents").fetchone()
+            self._next = max(self._next, (highest or 0) + 1)
         except BaseException:
             db.close()
             raise
@@ -283,12 +301,12 @@ class KeywordIndex:
                 db.execute("BEGIN IMMEDIATE")
             try:
                 yield db
-            except BaseException:
                 if not nested:
+                    db.execute("COMMIT")
+            except BaseException:
+                if not nested and db.in_transaction:  # some errors have ended it themselves
                     db.execute("ROLLBACK")
                 raise
-            if not nested:
-                db.execute("COMMIT")
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -296,10 +314,22 @@ class KeywordIndex:
             with self._lock:
                 yield self._db
         except sqlite3.Error as error:
+            if _is_damage(error):
+                raise DamagedError(
+                    f"The index of words in {self._path or 'memory'} is damaged ({error}). It is "
+                    f"made anew from the passages; nothing is lost."
+                ) from error
             raise StoreError(
                 f"The index of words in {self._path or 'memory'} cannot be used: {error}. Is the "
                 f"disk full, or the folder read-only?"
             ) from error
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    """Whether the file's content is at fault, and not the disk or its rights."""
+    code = getattr(error, "sqlite_errorcode", None)  # None: what `_open` itself raises
+    kinds = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return code is None or code & 0xFF in kinds
 
 
 def _signs(tokens: NDArray[np.float32]) -> bytes | None:

@@ -3,48 +3,59 @@
 Two collections make one index: `passages` holds text, place and vector of every passage;
 `documents` has one record for each document, and what it has decides: a document is in the index
 when its record is there and not marked as removed. The passages of a document are those whose
-identity begins with its record's `key`: another version of it has another key. So a document
-comes, goes, or is replaced by the one call that writes a record; what a crash leaves of a change is
-known by its marks.
+identity begins with its record's `key`, and every writing of a document has a key of its own. So a
+document comes, goes, or is replaced by the one call that writes a record; what a crash leaves of a
+change is known by its marks; and nobody writes, or takes out, the passages of somebody else.
 
 In a folder, one process at a time: two would write over each other's vectors. On a Chroma server
-any number of processes; each has an index of words of its own, which follows the records.
+any number of processes; each has an index of words of its own, which follows the records. Of two
+versions of a document that two processes have put in at the same time, the later one stays.
 """
 
 import hashlib
+import logging
 import shutil
 import time
 import uuid
 import weakref
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import wraps
 from itertools import count
 from pathlib import Path
-from threading import RLock
+from threading import Lock, RLock
 from typing import Any, Concatenate, ParamSpec, TypeVar
-from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
 import chromadb
+import httpx2
 import numpy as np
 from chromadb.config import DEFAULT_DATABASE, DEFAULT_TENANT, Settings
-from chromadb.errors import NotFoundError
+from chromadb.errors import InternalError, NotFoundError
 from filelock import FileLock, Timeout
 
 from rag.config import Config
 from rag.errors import EmbeddingMismatchError, OutdatedIndexError, RivuletError, StoreError
 from rag.index.embedding import Embedded, Vector
-from rag.index.keywords import KeywordIndex, Passage, Pending
+from rag.index.keywords import DamagedError, KeywordIndex, Passage, Pending
 from rag.index.memory import overwrite_unused, zeroed_memory
 from rag.index.records import from_node, to_json, to_node
 from rag.types import Document, Node, NodeWithScore
+
+logger = logging.getLogger(__name__)
 
 BATCH = 2_000
 """Passages written or removed at once; Chroma's own limit is some 5,000."""
 READ = 10_000
 """Records read at once; SQLite's limit is some 32,000."""
+REQUEST = 300
+"""Records written to a server, or read from it, at once: the limit of Chroma Cloud."""
+CONNECT_WITHIN = 5.0
+"""Seconds to wait for a server to be there at all."""
+ANSWER_WITHIN = 60.0
+"""Seconds in which a server has to answer a request; Chroma's client would wait for ever."""
 HNSW: Any = {
     "space": "cosine",
     "max_neighbors": 64,
@@ -65,6 +76,8 @@ UNFINISHED = "unfinished"
 """The file that is there while Chroma writes: what is left in memory then must not stay."""
 _WRITING, _REMOVED = "writing:", "removed:"
 """Before the key of a document that is being written, or is no longer in the index."""
+_CHANGED = "changed"
+"""The record that is another whenever a document has come or gone."""
 PATIENCE = 5.0
 """Seconds to wait for a folder that another process has open: it may be about to end."""
 ABANDONED = 3600.0
@@ -90,24 +103,29 @@ class ChromaServer:
         return cls(config.chroma_url, config.chroma_token, tenant, database)
 
     def connect(self) -> Any:
-        """A client. Raises what Chroma raises where there is no server."""
-        parts = urlsplit(self.url)
-        secure = parts.scheme == "https"
+        """A client. Raises what Chroma and the HTTP client raise where there is no server."""
         # Chroma Cloud wants the first, a proxy before a server mostly the second.
         headers = (
             {"x-chroma-token": self.token, "Authorization": f"Bearer {self.token}"}
             if self.token
             else {}
         )
-        return chromadb.HttpClient(
-            parts.hostname or "localhost",
-            parts.port or (443 if secure else 80),
-            secure,
-            headers,
-            Settings(anonymized_telemetry=False),
-            self.tenant,
-            self.database,
+        # To connect, to read, to write, to wait for a free connection.
+        within = (min(CONNECT_WITHIN, ANSWER_WITHIN), *3 * (ANSWER_WITHIN,))
+        secure = self.url.startswith("https:")  # certificates take a tenth of a second to read
+        # Chroma's client asks at once, before it can be told how long to wait.
+        address = f"{self.url}/api/v2/heartbeat"
+        httpx2.get(address, headers=headers, timeout=within, verify=secure)
+        client: Any = chromadb.HttpClient(
+            self.url,
+            ssl=secure,
+            headers=headers,
+            settings=Settings(anonymized_telemetry=False, chroma_server_ssl_verify=secure),
+            tenant=self.tenant,
+            database=self.database,
         )
+        client._server._session.timeout = within
+        return client
 
 
 @dataclass(frozen=True)
@@ -126,11 +144,13 @@ class StoredDocument:
     """Changes with the text and the metadata."""
     text_hash: str = ""
     """Changes with the text alone."""
+    version: str = ""
+    """Another one each time that it is written."""
 
     @property
     def key(self) -> str:
         """What the identities of its passages begin with."""
-        return f"{self.id_}:{self.content_hash}"
+        return f"{self.version}:{self.id_}"
 
 
 P = ParamSpec("P")
@@ -140,8 +160,8 @@ R = TypeVar("R")
 def _while_open(
     method: Callable[Concatenate["ChromaStore", P], R],
 ) -> Callable[Concatenate["ChromaStore", P], R]:
-    """Runs `method` in zeroed memory. Raises StoreError when the index is closed, or its server
-    fails."""
+    """Runs `method` in zeroed memory, again where the index had to be opened anew meanwhile. Raises
+    StoreError when the index is closed, or its disk or server fails."""
 
     @wraps(method)
     def checked(store: "ChromaStore", /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -149,33 +169,55 @@ def _while_open(
             raise StoreError(
                 "This index was closed. Open it again, or close it after its last use."
             )
-        with zeroed_memory(), _told_of(store._server):
+        with zeroed_memory(), _told_of(store._server or store._path):
+            try:
+                return method(store, *args, **kwargs)
+            except NotFoundError:  # another process has removed the index
+                if not store._server:
+                    raise
+                store._open_collections()
+            except DamagedError as error:
+                logger.warning("%s", error)
+                store._words.renew()
+            except InternalError:
+                store._reconnect()
+                raise
+            store._folder.seen = None
             return method(store, *args, **kwargs)
 
     return checked
 
 
 @contextmanager
-def _told_of(server: ChromaServer | None) -> Iterator[None]:
-    """What goes wrong with a server, as a StoreError; Chroma's client raises all kinds."""
+def _told_of(place: ChromaServer | Path | None) -> Iterator[None]:
+    """What goes wrong with a server or a folder, as a StoreError."""
     try:
         yield
     except RivuletError:
         raise
     except Exception as error:
-        if not server:
-            raise
-        raise StoreError(
-            f"The Chroma server at {server.url} failed or cannot be reached: {error}. Start it "
-            f"again, or correct CHROMA_URL; nothing that was stored is lost."
-        ) from error
+        if isinstance(place, ChromaServer):  # Chroma's client raises all kinds
+            raise StoreError(
+                f"The Chroma server at {place.url} failed or cannot be reached: {error}. Start it "
+                f"again, or correct CHROMA_URL; nothing that was stored is lost."
+            ) from error
+        if place and isinstance(error, InternalError | OSError):
+            raise StoreError(
+                f"The index in {place} cannot be read or written: {error}. Is the disk full, or "
+                f"the folder read-only? Nothing that was stored is lost."
+            ) from error
+        raise
 
 
 class _Folder:
     """A folder that this process has open, alone, for as long as one of its stores is."""
 
-    def __init__(self, path: Path | None):
+    def __init__(self, path: Path | None, holds: tuple[ChromaServer | None, str]):
         self.changing = RLock()
+        self.holds = holds
+        """The index whose words are here."""
+        self.seen: str | None = None
+        """The last change that the words have followed; None: they have to."""
         self._lock = None
         if path:
             path.mkdir(parents=True, exist_ok=True)
@@ -211,7 +253,7 @@ class ChromaStore:
         self._name = name
         self._embed_model = embed_model
         try:
-            with _opening, _told_of(server):
+            with _opening:
                 self._open()
         except Timeout as error:
             raise StoreError(
@@ -239,7 +281,8 @@ class ChromaStore:
             yield adding
         finally:
             if not adding.committed and self._close.alive:
-                self._words.remove([adding.pending.key])
+                with suppress(StoreError):  # the first error is to be told
+                    self._words.remove([adding.pending.key])
 
     def add(self, document: Document, nodes: Sequence[Node], embedded: Sequence[Embedded]) -> None:
         """Put in a document with its passages at once; `embedded` belong to `nodes` one by one."""
@@ -253,9 +296,13 @@ class ChromaStore:
         with self._changing():
             self._follow()
             gone = [key for key, record in self._records().items() if record.id_ == document_id]
-            self._mark(gone)
-            self._words.remove(gone)
-            self._clear(gone)
+            if not gone:
+                return
+            self._write(self._marks(gone))
+            with self._followed():
+                self._words.remove(gone)
+            with self._or_later():
+                self._clear(gone)
 
     @_while_open
     def documents(self) -> list[StoredDocument]:
@@ -283,6 +330,7 @@ class ChromaStore:
             return {numbers[n]: float(cosines[n]) for n in order}
         where: Any = {"document_id": {"$in": list(documents)}} if documents is not None else None
         there = self._passages.count()
+        there = min(there, REQUEST) if self._server else there
         wanted = min(top_k, there)
         while wanted:
             found = self._passages.query(
@@ -347,9 +395,11 @@ class ChromaStore:
             time.time(),
             content_hash(document),
             document.text_hash,
+            uuid.uuid4().hex,
         )
+        self._follow()
         pending = self._words.put(document.id_, asdict(record), nodes)
-        return Adding(self, record, nodes, pending)
+        return Adding(self, record, nodes, pending, self._documents.id)
 
     @_while_open
     def _commit(self, adding: "Adding") -> None:
@@ -360,38 +410,64 @@ class ChromaStore:
         vectors: Any = adding.vectors
         with self._changing():
             self._follow()
-            self._clear([key])
+            if adding.collection != self._documents.id:
+                raise StoreError("Everything was removed meanwhile. Add it again.")
             there = self._records()
-            if key in there:  # another has put it in meanwhile
-                self._words.remove([adding.pending.key])
-                return
             older = [key for key, other in there.items() if other.id_ == record.id_]
+            if any(there[key].content_hash == record.content_hash for key in older):
+                self._words.remove([adding.pending.key])  # it has come another way meanwhile
+                return
             since = {"since": time.time(), "passages": record.passages}
             self._documents.upsert([_WRITING + key], _no_vectors(1), [since])
             try:
-                for batch in _slices(len(ids)):
+                for batch in self._slices(len(ids)):
                     self._passages.upsert(ids[batch], vectors[batch], places[batch], texts[batch])
                 self._replace(record, older)
-            except BaseException:
-                with suppress(Exception):  # or it is done when the index is next opened
-                    self._take_back(key, record.passages)
+            except BaseException as error:
+                self._folder.seen = None  # it may be in, and only the answer was lost
+                if self._server or not isinstance(error, InternalError):
+                    with suppress(Exception):  # or it is done when the index is next opened
+                        if not self._documents.get([key], include=[])["ids"]:
+                            self._take_back(key, record.passages)
                 raise
-            self._words.finish(adding.pending.key, key)
-            self._clear(older)
-            self._documents.delete([_WRITING + key])
+            with self._followed():
+                self._words.finish(adding.pending.key, key)
+            with self._or_later():
+                self._clear(older)
+                self._documents.delete([_WRITING + key])
 
     def _replace(self, record: StoredDocument, older: Sequence[str]) -> None:
-        """The one call by which a document is in, and the older versions are not."""
-        marks = [{"passages": self._records()[key].passages} for key in older]
-        ids = [record.key, *(_REMOVED + key for key in older)]
-        self._documents.upsert(ids, _no_vectors(len(ids)), [asdict(record), *marks])
+        self._write({record.key: asdict(record)} | self._marks(older))
 
-    def _mark(self, keys: Sequence[str]) -> None:
-        """The one call by which documents are no longer in."""
-        if keys:
-            marks = [{"passages": self._records()[key].passages} for key in keys]
-            ids = [_REMOVED + key for key in keys]
-            self._documents.upsert(ids, _no_vectors(len(ids)), marks)
+    def _marks(self, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """What marks documents as removed."""
+        there = self._records()
+        return {_REMOVED + key: {"passages": there[key].passages} for key in keys}
+
+    def _write(self, records: Mapping[str, Mapping[str, Any]]) -> None:
+        """The one call by which documents are in, and others no longer."""
+        ids = [*records, _CHANGED]
+        change = {"change": uuid.uuid4().hex}
+        self._documents.upsert(ids, _no_vectors(len(ids)), [*records.values(), change])
+
+    @contextmanager
+    def _or_later(self) -> Iterator[None]:
+        """What fails here is done when the index is next opened."""
+        try:
+            yield
+        except Exception as error:
+            logger.warning("Removed passages are cleared when the index is next opened: %s", error)
+            if isinstance(error, InternalError):
+                self._reconnect()
+
+    @contextmanager
+    def _followed(self) -> Iterator[None]:
+        """The words follow what was written; where that fails, before they are next used."""
+        try:
+            yield
+        except BaseException:
+            self._folder.seen = None
+            raise
 
     def _clear(self, keys: Collection[str]) -> None:
         """Take out what is left of documents that are marked as removed."""
@@ -409,7 +485,7 @@ class ChromaStore:
 
     def _remove_passages(self, key: str, passages: int) -> None:
         ids = [f"{key}:{n}" for n in range(passages)]
-        for batch in _slices(passages):
+        for batch in self._slices(passages):
             self._passages.delete(ids[batch])
 
     def _records(self) -> dict[str, StoredDocument]:
@@ -428,33 +504,60 @@ class ChromaStore:
 
     def _follow(self) -> None:
         """See what other processes have written to the server."""
-        if self._server:
-            with self._folder.changing:
-                try:
-                    self._mirror()
-                except NotFoundError:  # another process has removed the index
-                    self._open_collections()
-                    self._mirror()
+        folder = self._folder
+        if not self._server and folder.seen is not None:
+            return
+        with folder.changing:
+            found = self._documents.get([_CHANGED], include=["metadatas"])["metadatas"]
+            change = found[0]["change"] if found else ""
+            if change != folder.seen:
+                self._mirror()
+                folder.seen = change
 
     def _mirror(self) -> None:
         """Make the index of words hold the documents that Chroma has, and no others."""
-        ids = [id_ for found in _batches(self._documents, include=[]) for id_ in found["ids"]]
+        ids = [id_ for found in self._batches(include=[]) for id_ in found["ids"]]
         removed = {id_.removeprefix(_REMOVED) for id_ in ids if id_.startswith(_REMOVED)}
-        there = {id_ for id_ in ids if not id_.startswith((_REMOVED, _WRITING))} - removed
+        there = {id_ for id_ in ids if not id_.startswith((_REMOVED, _WRITING, _CHANGED))} - removed
+        there -= self._beaten(there)
         known = self._words.records().keys()
         self._words.remove(known - there)
-        missing = list(there - known)
-        for batch in _slices(len(missing)):
-            found = self._documents.get(missing[batch], include=["metadatas"])
-            for key, fields in zip(found["ids"], found["metadatas"], strict=True):
-                self._fetch(key, fields)
+        for key, fields in self._fields(list(there - known)).items():
+            self._fetch(key, fields)
+
+    def _beaten(self, keys: Collection[str]) -> set[str]:
+        """Of documents that are there in more than one version, all but the newest; these are taken
+        out."""
+        versions = defaultdict(list)
+        for key in keys:
+            versions[key.partition(":")[2]].append(key)
+        several = [versions_ for versions_ in versions.values() if len(versions_) > 1]
+        fields = self._fields([key for versions_ in several for key in versions_])
+        marks: dict[str, dict[str, Any]] = {}
+        for versions_ in several:
+            there = fields.keys() & versions_
+            older = sorted(there, key=lambda key: (fields[key]["added"], key))[:-1]
+            marks |= {key: {"passages": fields[key]["passages"]} for key in older}
+        if marks:
+            self._write({_REMOVED + key: mark for key, mark in marks.items()})
+            with self._or_later():
+                self._clear(marks)
+        return set(marks)
+
+    def _fields(self, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """The records of documents as Chroma has them."""
+        fields: dict[str, dict[str, Any]] = {}
+        for batch in self._slices(len(keys)):
+            found = self._documents.get(keys[batch], include=["metadatas"])
+            fields |= dict(zip(found["ids"], found["metadatas"], strict=True))
+        return fields
 
     def _fetch(self, key: str, fields: Mapping[str, Any]) -> None:
         """Take a document of Chroma's into the index of words."""
         nodes: list[Node] = []
         vectors: list[Vector] = []
         ids = [f"{key}:{n}" for n in range(fields["passages"])]
-        for batch in _slices(len(ids)):
+        for batch in self._slices(len(ids)):
             found = self._passages.get(ids[batch], include=["documents", "metadatas", "embeddings"])
             rows = zip(found["documents"], found["metadatas"], found["embeddings"], strict=True)
             for text, place, vector in rows:
@@ -472,7 +575,7 @@ class ChromaStore:
         """Take out what a crash has left: of a folder at once, as nobody else has it; on a server
         what is so old that nobody is still writing it."""
         marked = {}
-        for found in _batches(self._documents, include=["metadatas"]):
+        for found in self._batches(include=["metadatas"]):
             for id_, fields in zip(found["ids"], found["metadatas"], strict=True):
                 if id_.startswith((_REMOVED, _WRITING)):
                     marked[id_] = fields
@@ -487,13 +590,33 @@ class ChromaStore:
                 self._take_back(key, fields["passages"])
 
     def _open(self) -> None:
+        holds = (self._server, self._name)
         folder = _folders.get(self._path) if self._path else None
         is_new = folder is None
-        folder = folder or _Folder(self._path)
+        folder = folder or _Folder(self._path, holds)
+        if folder.holds != holds:
+            raise StoreError(
+                f"The folder {self._path} is in use for another index. Choose another one."
+            )
         if self._path:
             _folders[self._path] = folder
         self._folder = folder
         self._words = folder.words
+        with _told_of(self._server):
+            self._connect()
+            try:
+                self._open_collections()
+                if is_new:
+                    self._words.drop_pending()
+                    self._recover()
+                    self._follow()
+                    if self._path and (self._path / UNFINISHED).exists():
+                        self._end_writing(self._path)
+            except BaseException:
+                self.close()
+                raise
+
+    def _connect(self) -> None:
         settings = Settings(anonymized_telemetry=False)
         own: Sequence[str] = ()
         suffix = ""
@@ -508,19 +631,17 @@ class ChromaStore:
         self._client: Any = client
         self._suffix = suffix
         # A store that is dropped gives back what it holds, as one that is closed.
-        self._close = weakref.finalize(self, _release, client, own, folder)
+        self._close = weakref.finalize(self, _release, client, own, self._folder)
         self._close.atexit = False  # nothing is left to be written then
-        try:
+
+    def _reconnect(self) -> None:
+        """Begin anew with a folder in which Chroma could not write: it keeps a lock then, for which
+        its next call would wait for ever."""
+        if self._path and not self._server:
+            self._close()
+            self._connect()
             self._open_collections()
-            if is_new:
-                self._words.drop_pending()
-                self._recover()
-                self._mirror()
-                if self._path and (self._path / UNFINISHED).exists():
-                    self._end_writing(self._path)
-        except BaseException:
-            self.close()
-            raise
+            self._folder.seen = None
 
     def _open_collections(self) -> None:
         made = {"embed_model": self._embed_model, "format": FORMAT}
@@ -568,16 +689,39 @@ class ChromaStore:
         overwrite_unused(folder)
         (folder / UNFINISHED).unlink()
 
+    def _at_once(self, records: int) -> int:
+        return min(records, REQUEST) if self._server else records
+
+    def _slices(self, length: int) -> Iterator[slice]:
+        size = self._at_once(BATCH)
+        return (slice(begin, begin + size) for begin in range(0, length, size))
+
+    def _batches(self, **which: Any) -> Iterator[Any]:
+        """All of the collection of documents, as many at a time as can be read."""
+        size = self._at_once(READ)
+        for offset in count(0, size):
+            found = self._documents.get(limit=size, offset=offset, **which)
+            yield found
+            if len(found["ids"]) < size:
+                return
+
 
 class Adding:
     """A document on its way into a store; see `ChromaStore.adding`."""
 
     def __init__(
-        self, store: ChromaStore, record: StoredDocument, nodes: Sequence[Node], pending: Pending
+        self,
+        store: ChromaStore,
+        record: StoredDocument,
+        nodes: Sequence[Node],
+        pending: Pending,
+        collection: uuid.UUID,
     ):
         self.record = record
         self.nodes = nodes
         self.pending = pending
+        self.collection = collection
+        """Where it is going; another one when the index was removed meanwhile."""
         self.vectors: list[Vector] = []
         self.committed = False
         self._store = store
@@ -591,6 +735,35 @@ class Adding:
         """Put the document in, wholly or not at all."""
         self._store._commit(self)
         self.committed = True
+
+
+class Glance:
+    """Sees which indexes a server has, and makes none. Keeps one connection."""
+
+    def __init__(self, server: ChromaServer):
+        self._server = server
+        self._client: Any = None
+        self._opening = Lock()
+
+    def has_documents(self, name: str) -> bool:
+        """Whether there is a document, or the beginnings of one, in the index of this name. Raises
+        StoreError."""
+        with _told_of(self._server):
+            with self._opening:
+                self._client = self._client or self._server.connect()
+            try:
+                documents = self._client.get_collection(
+                    f"{COLLECTIONS[1]}-{name}", embedding_function=None
+                )
+                return bool(documents.count() > 1)  # one record tells of changes
+            except NotFoundError:
+                return False
+
+    def close(self) -> None:
+        """Give back the connection."""
+        if self._client:
+            self._client.close()
+            self._client = None
 
 
 def destroy(path: Path, server: ChromaServer | None = None, name: str = "index") -> None:
@@ -613,19 +786,6 @@ def content_hash(document: Document) -> str:
 
 def _no_vectors(number: int) -> Any:
     return [_NO_VECTOR] * number
-
-
-def _slices(length: int) -> Iterator[slice]:
-    return (slice(begin, begin + BATCH) for begin in range(0, length, BATCH))
-
-
-def _batches(collection: Any, **which: Any) -> Iterator[Any]:
-    """What `collection.get(**which)` gives, `READ` records at a time."""
-    for offset in count(0, READ):
-        found = collection.get(limit=READ, offset=offset, **which)
-        yield found
-        if len(found["ids"]) < READ:
-            return
 
 
 @zeroed_memory()

@@ -4,7 +4,6 @@ Knows nothing of gradio.
 """
 
 import logging
-import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -14,11 +13,11 @@ from typing import Any
 from rag.answering.engine import Postprocessor, searched
 from rag.config import Config
 from rag.documents.loading import ENDINGS
-from rag.errors import OutdatedIndexError, RivuletError
+from rag.errors import OutdatedIndexError, RivuletError, StoreError
 from rag.index.embedding import Embedding
 from rag.index.ingestion import Ingested, Progress, ingest_file
 from rag.index.retrieval import VectorIndexRetriever
-from rag.index.store import ChromaStore, StoredDocument
+from rag.index.store import ChromaServer, ChromaStore, StoredDocument, destroy
 from rag.llms.catalog import Catalog, label
 from rag.preparation import Preparation
 from rag.types import NodeWithScore
@@ -38,7 +37,8 @@ class Backend:
     def __init__(self, config: Config, embedding: Embedding | None = None):
         self.config = config
         self.catalog = Catalog(config)
-        self.sessions = Sessions(config.data_dir / "sessions", config.embed_model)
+        self.server = ChromaServer.of(config)
+        self.sessions = Sessions(config.data_dir / "sessions", config.embed_model, self.server)
         self.intake = Intake(self._take_in, self._fetch)
         self.sample_files = sorted(f for f in SAMPLES.iterdir() if f.suffix in ENDINGS)
         self.embedding = Preparation(
@@ -74,7 +74,9 @@ class Backend:
 
     def sample_documents(self) -> list[StoredDocument]:
         """The records of the samples that can be searched already."""
-        return self.samples.result().documents() if self.samples.ready else []
+        with suppress(StoreError):  # a search in them will tell
+            return self.samples.result().documents() if self.samples.ready else []
+        return []
 
     def retrieve(self, session: Session, scope: str, question: str) -> list[NodeWithScore]:
         """Search in "mine", "samples" or "all": the session's documents, the samples, both."""
@@ -149,13 +151,14 @@ class Backend:
 
     def _ingest_samples(self, report: Report) -> ChromaStore:
         embedding = self.embedding.result()
-        folder = self.config.data_dir / "samples" / label(embedding.name)
-        folder.mkdir(parents=True, exist_ok=True)
+        place = "samples-words" if self.server else "samples"
+        folder = self.config.data_dir / place / label(embedding.name)
+        name = f"samples-{label(embedding.name)}"
         try:
-            store = ChromaStore(folder, embedding.name)
+            store = ChromaStore(folder, embedding.name, server=self.server, name=name)
         except OutdatedIndexError:  # it is ours, and can be made again
-            shutil.rmtree(folder)
-            store = ChromaStore(folder, embedding.name)
+            destroy(folder, self.server, name)
+            store = ChromaStore(folder, embedding.name, server=self.server, name=name)
         current = set()
         for number, file in enumerate(self.sample_files):
             report("Reading the sample documents", number / len(self.sample_files))

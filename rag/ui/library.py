@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from rag.errors import RivuletError
+from rag.errors import RivuletError, StoreError
 from rag.ui import rendering
 from rag.ui.backend import Backend
 from rag.ui.identity import identity
@@ -78,7 +78,10 @@ class Library:
 
     def forget(self, request: gr.Request) -> None:
         """Remove everything of the session, from the disk too."""
-        self.backend.sessions.forget(self.session(request))
+        try:
+            self.backend.sessions.forget(self.session(request))
+        except StoreError as error:
+            self.session(request).notes.append(Note("bad", f"Not all is removed. {error}"))
 
     def shelf(self, session: Session, scope: Any = None) -> Shelf:
         """All that is shown of the session's documents; the timer runs while that changes."""

@@ -21,7 +21,7 @@ from typing import Any
 
 from rag.answering.events import Timings
 from rag.errors import RivuletError, StoreError
-from rag.index.store import ChromaStore, StoredDocument
+from rag.index.store import ChromaServer, ChromaStore, Glance, StoredDocument, destroy
 from rag.types import FinishReason, Node, NodeWithScore, Usage
 from rag.ui.jobs import Job, Note, left_behind
 
@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 FORGET_PATIENCE = 10.0
 """Seconds that forgetting waits for a file that is being taken in to stop."""
+FRESH = 10.0
+"""Seconds after which a server is asked again whether a session has documents: another process may
+have added some."""
 OPEN_STORES = 24
 """Indexes kept open at the same time; each costs some 5 MB, 11 files and 6 threads."""
 
@@ -122,9 +125,14 @@ def _hits(found: list[dict[str, Any]]) -> tuple[NodeWithScore, ...]:
 class Sessions:
     """All sessions of the process, found by the identity of their browser."""
 
-    def __init__(self, folder: Path, embed_model: str):
+    def __init__(self, folder: Path, embed_model: str, server: ChromaServer | None = None):
         self.folder = folder
         self.embed_model = embed_model
+        self.server = server
+        """Where the indexes are, named after the folders of their sessions; None: in these."""
+        self._glance = Glance(server) if server else None
+        self._has: dict[str, tuple[float, bool]] = {}
+        """When the server was asked last whether a session has documents, and what it said."""
         self._sessions: dict[str, Session] = {}
         self._stores: dict[str, ChromaStore] = {}
         """The open indexes, the least recently used first."""
@@ -149,8 +157,23 @@ class Sessions:
         return session
 
     def has_documents(self, session: Session) -> bool:
-        """Whether there is an index to open; reading must not make one."""
-        return (session.folder / "chroma").is_dir()
+        """Whether there is an index to open; reading must not make one. A server is asked every
+        `FRESH` seconds; where it cannot be, opening the index will tell."""
+        if not self._glance:
+            return self._place(session).is_dir()
+        key = session.folder.name
+        when, has = self._has.get(key, (0.0, False))
+        if not when or time.monotonic() - when > FRESH:
+            try:
+                has = self._glance.has_documents(key)
+            except StoreError:
+                return True
+            self._has[key] = time.monotonic(), has
+        return has
+
+    def _place(self, session: Session) -> Path:
+        """The folder of the index; with a server, of its words alone."""
+        return session.folder / ("words" if self.server else "chroma")
 
     @contextmanager
     def store(self, session: Session) -> Iterator[ChromaStore]:
@@ -161,8 +184,9 @@ class Sessions:
                 raise StoreError("Everything was removed meanwhile. Add it again.")
             store = self._stores.pop(key, None)
             if store is None:
-                (session.folder / "chroma").mkdir(parents=True, exist_ok=True)
-                store = ChromaStore(session.folder / "chroma", self.embed_model)
+                store = ChromaStore(
+                    self._place(session), self.embed_model, server=self.server, name=key
+                )
             self._stores[key] = store
             self._used[key] += 1
             idle = [other for other in self._stores if not self._used[other]]
@@ -173,6 +197,7 @@ class Sessions:
         finally:
             with self._lock:
                 self._used[key] -= 1
+                self._has.pop(key, None)  # a document may have come or gone
 
     def documents(self, session: Session) -> list[StoredDocument]:
         """The records of the session's documents, the newest first."""
@@ -191,17 +216,18 @@ class Sessions:
 
     def drop_empty(self, session: Session) -> None:
         """Remove the index if no document is in it and nobody uses it: Chroma keeps the text of
-        deleted ones."""
-        if not self.has_documents(session):
+        deleted ones. On a server it stays: another process may be about to add to it."""
+        if not self._place(session).is_dir():
             return
         key = session.folder.name
         with self.store(session) as store, self._lock:  # nobody begins to use it meanwhile
             if self._used[key] == 1 and not store.documents():
                 self._stores.pop(key).close()
-                shutil.rmtree(session.folder / "chroma", ignore_errors=True)
+                shutil.rmtree(self._place(session), ignore_errors=True)
 
     def forget(self, session: Session) -> None:
-        """Remove everything of the session from memory and from the disk."""
+        """Remove everything of the session from memory, from the disk, and from the server. Raises
+        StoreError where that cannot be reached; the rest is removed all the same."""
         session.forgotten = True
         session.stop.set()
         for job in list(session.jobs):
@@ -214,10 +240,13 @@ class Sessions:
             if store := self._stores.pop(key, None):
                 store.close()
             self._sessions.pop(key, None)
+            self._has.pop(key, None)
             shutil.rmtree(session.folder, ignore_errors=True)
             session.turns.clear()
             for file in session.uploads:
                 file.unlink(missing_ok=True)
+        if self.server:
+            destroy(self._place(session), self.server, key)
 
     def close(self) -> None:
         """Stop all answers, so that they are kept as far as they came; close all indexes."""
@@ -230,3 +259,5 @@ class Sessions:
             for store in self._stores.values():
                 store.close()
             self._stores.clear()
+        if self._glance:
+            self._glance.close()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rag.errors import StoreError
 from rag.index.embedding import Embedded, HashEmbedding
 from rag.index.ingestion import (
     EMBED_STEP,
@@ -227,7 +228,7 @@ def test_a_replacement_that_cannot_be_stored_leaves_the_document_before_it(
         raise OSError("no space left on device")
 
     monkeypatch.setattr(store._documents, "upsert", fail)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(StoreError, match="no space"):
         list(ingest(Document(LONG, id_="note"), store, HashEmbedding()))
     (hit,) = store.query(ANY, 99)
     assert hit.node.text == "The first text."
