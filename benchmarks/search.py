@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def fill(index: ChromaStore, embedding: HuggingFaceEmbedding, path: Path, scale: float) -> None:
-    sentences = list(_sentences(path))
+    sentences = list(sentences(path))
     begun = time.perf_counter()
     embedded = embedding.embed(sentences)
     print(f"{len(sentences)} sentences embedded in {time.perf_counter() - begun:.0f} s", flush=True)
@@ -63,11 +63,10 @@ def fill(index: ChromaStore, embedding: HuggingFaceEmbedding, path: Path, scale:
     for number, size in enumerate(SIZES):
         size = max(int(size * scale), 1)
         passages = [_passage(sentences, embedded, rng) for _ in range(size)]
-        document = Document(
-            "", {"file_name": f"{number:03}.txt"}, id_=f"{number:03}-{size}"
-        )
+        document = Document("", {"file_name": f"{number:03}.txt"}, id_=f"{number:03}-{size}")
         nodes = [
-            Node(text, document.id_, n, 600 * n, document.name) for n, (text, _) in enumerate(passages)
+            Node(text, document.id_, n, 600 * n, document.name)
+            for n, (text, _) in enumerate(passages)
         ]
         begun = time.perf_counter()
         with index.adding(document, nodes) as adding:
@@ -110,7 +109,7 @@ def measure(index: ChromaStore, embedding: HuggingFaceEmbedding, questions: list
                 ("MaxSim", retrieval, "late_interaction"),
                 ("whole", VectorIndexRetriever, "retrieve"),
             ):
-                stack.enter_context(_timed(owner, method, times.setdefault(phase, [])))
+                stack.enter_context(timed(owner, method, times.setdefault(phase, [])))
             for question in questions:
                 retriever.retrieve(question)
         for phase, seconds in times.items():
@@ -122,7 +121,7 @@ def measure(index: ChromaStore, embedding: HuggingFaceEmbedding, questions: list
 
 
 @contextmanager
-def _timed(owner: Any, method: str, seconds: list[float]) -> Iterator[None]:
+def timed(owner: Any, method: str, seconds: list[float]) -> Iterator[None]:
     original: Callable[..., Any] = getattr(owner, method)
 
     def timed(*args: Any, **kwargs: Any) -> Any:
@@ -147,7 +146,7 @@ def _passage(
     return text, Embedded(vector / np.linalg.norm(vector), tokens)
 
 
-def _sentences(path: Path) -> Iterator[str]:
+def sentences(path: Path) -> Iterator[str]:
     for line in _lines(path, "corpus"):
         yield from (each for each in re.split(r"(?<=[.!?]) +", line["text"]) if len(each) > 20)
 

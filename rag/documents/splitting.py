@@ -6,10 +6,13 @@ the embedding model's own tokenizer, so that no passage is longer than what the 
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from itertools import pairwise
 
 from semantic_text_splitter import MarkdownSplitter, TextSplitter
 from tokenizers import Tokenizer
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from rag.types import Document, Node
 
@@ -20,6 +23,9 @@ embedding model's own limit (256 tokens for the default) leaves room for the hea
 STRETCH = 20_000
 """Characters the splitter is given at once. Where it finds no words, its time grows with the square
 of them: 43 s for 200,000 characters of Chinese without a full stop."""
+
+WORDS = 50_000
+"""Words whose tokens are kept counted."""
 
 _HEADING = re.compile(r"^(#{1,6})[ \t]+(.+?)[ \t]*#*$")
 _FENCE = re.compile(r"^ {0,3}(`{3,}(?=[^`]*$)|~{3,})")  # ```x``` is code within a line
@@ -39,6 +45,8 @@ def split(
     # Pages have no Markdown in them; a line that begins with # is no heading there.
     plain = document.plain or document.page_starts
     splitter = TextSplitter if plain else MarkdownSplitter
+    if isinstance(tokenizer, Tokenizer) and (count := _by_words(tokenizer)):
+        tokenizer = count
     if isinstance(tokenizer, Tokenizer):
         chunks = splitter.from_huggingface_tokenizer(tokenizer, max_tokens)
     else:
@@ -68,6 +76,24 @@ def split(
             )
             end_before = start + len(text)
     return nodes
+
+
+def _by_words(tokenizer: Tokenizer) -> Callable[[str], int] | None:
+    """Counts like `tokenizer`, each word once: the splitter asks for the same words many times.
+
+    None where what a word becomes hangs on what is before it, as in a vocabulary that has spaces.
+    """
+    normalizer = tokenizer.normalizer
+    if not isinstance(tokenizer.pre_tokenizer, BertPreTokenizer) or not (
+        normalizer is None or isinstance(normalizer, BertNormalizer)
+    ):
+        return None
+
+    @lru_cache(WORDS)
+    def count(word: str) -> int:
+        return len(tokenizer.encode(word, add_special_tokens=False).ids)
+
+    return lambda text: sum(map(count, text.split()))
 
 
 Section = tuple[int, int, tuple[str, ...]]
