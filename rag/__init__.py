@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from rag.documents.reader import SimpleWebPageReader as SimpleWebPageReader
     from rag.index.embedding import HashEmbedding as HashEmbedding
     from rag.index.embedding_huggingface import HuggingFaceEmbedding as HuggingFaceEmbedding
+    from rag.index.reranking_huggingface import (
+        SentenceTransformerRerank as SentenceTransformerRerank,
+    )
     from rag.llms.huggingface import HuggingFaceLLM as HuggingFaceLLM
     from rag.llms.langchain import LangChainLLM as LangChainLLM
     from rag.llms.openai import OpenAI as OpenAI
@@ -41,6 +44,7 @@ _MODULES = {
     "Response": "answering.response",
     "RetrieverQueryEngine": "answering.query_engine",
     "ScriptedLLM": "llms.scripted",
+    "SentenceTransformerRerank": "index.reranking_huggingface",
     "Settings": "answering.defaults",
     "SimilarityPostprocessor": "answering.postprocessing",
     "SimpleDirectoryReader": "documents.reader",

@@ -17,6 +17,7 @@ LAYERS = (
 TORCH = {
     "rag/weights.py",
     "rag/index/embedding_huggingface.py",
+    "rag/index/reranking_huggingface.py",
     "rag/llms/huggingface.py",
 }
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "rag").rglob("*.py"))
@@ -76,7 +77,7 @@ def test_only_the_store_knows_chroma() -> None:
     assert users_of("chromadb") == {"rag/index/store.py"}
 
 
-def test_torch_is_named_in_three_modules_and_loaded_only_when_needed() -> None:
+def test_torch_is_named_in_four_modules_and_loaded_only_when_needed() -> None:
     assert users_of("torch", "transformers") <= TORCH
     at_import = [
         file

@@ -298,6 +298,20 @@ def test_the_hub_gives_the_files_that_are_needed_and_only_once(start: Start, hub
     assert (second.folder, second.told, hub.requests) == (first.folder, [], [])
 
 
+def test_the_hub_gives_what_sentence_transformers_states(start: Start, hub: Hub) -> None:
+    stated = {
+        "1_Pooling/config.json": b'{"pooling_mode": "cls"}',
+        "modules.json": b"[]",
+        "config_sentence_transformers.json": b'{"prompts": {"query": "query: "}}',
+        "sentence_bert_config.json": b'{"max_seq_length": 256}',
+    }
+    hub.files |= stated
+    ended = end(start("org/tiny", hub=hub.address))
+    assert ended.folder
+    for name, content in stated.items():
+        assert (ended.folder / name).read_bytes() == content
+
+
 def test_a_fetch_that_was_cut_off_is_completed_later(start: Start, hub: Hub) -> None:
     hub.lost.add("tokenizer.json")
     first = end(start("org/tiny", hub=hub.address))

@@ -62,7 +62,7 @@ class Passage:
     def with_(self, embedded: Embedded) -> "Passage":
         """The same passage, embedded."""
         tokens = np.packbits(embedded.tokens > 0, axis=1)
-        return replace(self, vector=embedded.vector, tokens=tokens)
+        return replace(self, vector=embedded.vector, tokens=tokens if len(tokens) else None)
 
 
 @dataclass(frozen=True)

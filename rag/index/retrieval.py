@@ -7,6 +7,7 @@ candidate is then scored by all that is known of it.
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Protocol, get_args
 
 import numpy as np
@@ -20,16 +21,20 @@ from rag.types import NodeWithScore, well_formed
 
 DEPTH = 50
 """Candidates of each search."""
-COMPUTE = 16
-"""Passages of one search whose tokens are computed where they are not known, as while a document
-is being embedded: the first by their words. It takes 10 to 20 ms each, once."""
-
-
-KEYWORDS, LATE = 1 / 25, 5.3
-"""What BM25 and the tokens weigh beside the cosine of the whole texts, by measurement on two
-collections (docs/decisions.md)."""
+TOKENS, COSINE, KEYWORDS = 1.0, 0.2, 0.006
+"""What late interaction, the cosine of the whole texts and BM25 weigh in a score. These and the
+numbers below were chosen by measurement on two collections (docs/decisions.md)."""
+BEST = 5
+"""Passages whose middle the others are compared with."""
+FEEDBACK = 0.5
+"""What their cosine to that middle weighs."""
+SURE = 3
+"""Passages at the front that keep their place all the same."""
 SAME = 0.9
 """Share of words from which on two passages say the same."""
+COMPUTE = 16
+"""Passages of one search whose tokens are computed where they are not known, as while a document
+is being embedded: the first by their words. It takes 5 to 20 ms each, once."""
 
 
 class Retriever(Protocol):
@@ -88,13 +93,17 @@ class VectorIndexRetriever:
     def retrieve(self, query: str) -> list[NodeWithScore]:
         query = well_formed(query)
         question = None if self.mode == "keyword" else self.embed_model.embed_query(query)
-        found = [hit for store in self.stores for hit in self._search(store, query, question)]
-        found.sort(key=NodeWithScore.get_score, reverse=True)
-        return _without_repetitions(found, self.similarity_top_k)
+        found = [hit for store in self.stores for hit in self._candidates(store, query, question)]
+        if question and self.mode == "hybrid":
+            hits = _ranked(question, found)
+        else:
+            found.sort(key=lambda one: one.cosine or one.keywords, reverse=True)
+            hits = [NodeWithScore(one.passage.node, one.cosine or one.keywords) for one in found]
+        return _without_repetitions(hits, self.similarity_top_k)
 
-    def _search(
+    def _candidates(
         self, store: ChromaStore, query: str, question: Embedded | None
-    ) -> list[NodeWithScore]:
+    ) -> list["_Candidate"]:
         depth = max(DEPTH, 2 * self.similarity_top_k)
         near: dict[int, float] = {}
         matching: dict[int, float] = {}
@@ -103,20 +112,15 @@ class VectorIndexRetriever:
         if self.mode != "dense":
             matching = store.matching(query, depth, self.doc_ids)
         passages = store.passages(list(near | matching))
-        if self.mode != "hybrid" or not question:
-            scores = near or matching
-            return [NodeWithScore(each.node, scores[each.number]) for each in passages]
-        if len(question.tokens):
+        if question and len(question.tokens) and self.mode == "hybrid":
             passages = self._with_tokens(store, passages, matching)
-        late = late_interaction(question, passages)
-        hits = []
-        for passage, tokens in zip(passages, late, strict=True):
-            vector = passage.vector
-            cosine = 0.0 if vector is None else float(vector @ question.vector)
-            keywords = matching.get(passage.number, 0.0)
-            score = (cosine + KEYWORDS * keywords + LATE * float(tokens)) / (1 + LATE)
-            hits.append(NodeWithScore(passage.node, score))
-        return hits
+        found = []
+        for passage in passages:
+            cosine = near.get(passage.number, 0.0)
+            if question and passage.vector is not None and self.mode == "hybrid":
+                cosine = float(passage.vector @ question.vector)
+            found.append(_Candidate(passage, cosine, matching.get(passage.number, 0.0)))
+        return found
 
     def _with_tokens(
         self, store: ChromaStore, passages: Sequence[Passage], matching: dict[int, float]
@@ -130,6 +134,41 @@ class VectorIndexRetriever:
             store.keep(passage.number, each)
             computed[passage.number] = passage.with_(each)
         return [computed.get(each.number, each) for each in passages]
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    passage: Passage
+    cosine: float
+    keywords: float
+    """BM25; 0 where no word of the question is in it."""
+
+
+def _ranked(question: Embedded, found: Sequence[_Candidate]) -> list[NodeWithScore]:
+    """All of `found` by all that is known of them, the best first.
+
+    A score is the weighted mean of late interaction, cosine and BM25 (which has no upper limit).
+    Behind the first few, passages come first that are also near to what the best have in common:
+    feedback by relevance, as Rocchio (1971) has it, with no one to ask.
+    """
+    if not found:
+        return []
+    late = late_interaction(question, [one.passage for one in found])
+    cosines = np.array([one.cosine for one in found])
+    scores = TOKENS * late + COSINE * cosines
+    scores += KEYWORDS * np.array([one.keywords for one in found])
+    order = np.argsort(-scores, kind="stable")
+    unknown = np.zeros_like(question.vector)
+    vectors = np.array([unknown if (v := one.passage.vector) is None else v for one in found])
+    middle = vectors[order[:BEST]].mean(0)
+    near = vectors @ (middle / (np.linalg.norm(middle) or 1.0))
+    rest = order[SURE:]
+    rest = rest[np.argsort(-(scores + FEEDBACK * near)[rest], kind="stable")]
+    most = COSINE + (TOKENS if len(question.tokens) else 0.0)
+    return [
+        NodeWithScore(found[n].passage.node, float(scores[n] / most))
+        for n in (*order[:SURE], *rest)
+    ]
 
 
 def _without_repetitions(hits: Sequence[NodeWithScore], top_k: int) -> list[NodeWithScore]:
