@@ -21,7 +21,7 @@ from statistics import median
 
 import numpy as np
 
-from benchmarks.search import EVAL, sentences, timed
+from benchmarks.search import EVAL, Times, sentences, timed
 from rag.config import Config
 from rag.index import ingestion
 from rag.index.embedding import Embedded, HashEmbedding
@@ -111,7 +111,7 @@ def until_searchable(texts: list[str], folder: Path) -> None:
     path.write_text(_prose(texts, 1_000_000), "utf-8")
     embedding = HuggingFaceEmbedding()
     embedding.embed(texts[:8])
-    phases: dict[str, list[float]] = {"reading": [], "splitting": [], "words": []}
+    phases: dict[str, Times] = {"reading": [], "splitting": [], "words": []}
     whole = []
     for number in range(3):
         store = ChromaStore(folder / f"text{number}", embedding.name)
@@ -124,11 +124,11 @@ def until_searchable(texts: list[str], folder: Path) -> None:
                 if isinstance(event, Searchable):
                     break
                 if event.step == "splitting":
-                    phases["reading"].append(time.perf_counter() - begun)
+                    phases["reading"].append((time.perf_counter() - begun, 0))
             whole.append(time.perf_counter() - begun)
             events.close()
         store.close()
-    told = ", ".join(f"{phase} {median(seconds):.2f}" for phase, seconds in phases.items())
+    told = ", ".join(f"{phase} {sorted(taken)[1][0]:.2f}" for phase, taken in phases.items())
     print(f"(c) 1 MB of text searchable after {median(whole):.2f} s: {told} (median of 3)")
 
 

@@ -53,9 +53,12 @@ HNSW: Any = {
 }
 """How thoroughly the graph of vectors is built and searched. With Chroma's defaults a quarter of
 the questions over passages that are much alike missed the passage they fit (docs/decisions.md)."""
-EXACT = 5_000
+EXACT = 10_000
 """Where only some documents are searched, which have no more passages than this together, all
-their vectors are compared: that is faster than Chroma's filter, and exact."""
+their vectors are compared. Where they have more, the nearest of the whole index are taken and the
+others among them left out: both are faster than Chroma's filter (docs/decisions.md)."""
+WIDE = 1_000
+"""How many nearest of the whole index are taken then."""
 COLLECTIONS = ("passages", "documents")
 # Documents are never searched by nearness; Chroma wants a vector for every record.
 _NO_VECTOR = [0.0]
@@ -276,25 +279,22 @@ class ChromaStore:
         `documents` are identities: only these are searched.
         """
         self._follow()
-        if documents is not None and (all_of := self._words.vectors(documents, EXACT)):
-            numbers, vectors = all_of
-            cosines = vectors @ np.asarray(vector, np.float32) if numbers else np.empty(0)
-            order = np.argsort(-cosines)[:top_k]
-            return {numbers[n]: float(cosines[n]) for n in order}
-        where: Any = {"document_id": {"$in": list(documents)}} if documents is not None else None
+        if documents is not None and self._words.count(documents) <= EXACT:
+            return self._exact(vector, top_k, documents)
         there = self._passages.count()
-        wanted = min(top_k, there)
+        wanted = min(top_k if documents is None else max(top_k, WIDE), there)
         while wanted:
             found = self._passages.query(
                 query_embeddings=[np.asarray(vector, np.float32)],
                 n_results=wanted,
                 include=["distances"],
-                where=where,
             )
-            near = self._numbered(found["ids"][0], found["distances"][0])
+            near = self._numbered(found["ids"][0], found["distances"][0], documents)
             enough = len(near) >= min(top_k, there) or len(found["ids"][0]) < wanted
             if enough or wanted == there:
                 return dict(list(near.items())[:top_k])
+            if documents is not None:
+                return self._exact(vector, top_k, documents)
             wanted = min(4 * wanted, there)  # some are of a document that is on its way in or out
         return {}
 
@@ -415,11 +415,20 @@ class ChromaStore:
     def _records(self) -> dict[str, StoredDocument]:
         return {key: StoredDocument(**fields) for key, fields in self._words.records().items()}
 
-    def _numbered(self, ids: Sequence[str], distances: Sequence[float]) -> dict[int, float]:
+    def _exact(self, vector: Vector, top_k: int, documents: Collection[str]) -> dict[int, float]:
+        """The same as `nearest`, by comparing all vectors of `documents`."""
+        numbers, vectors = self._words.vectors(documents)
+        cosines = vectors @ np.asarray(vector, np.float32) if numbers else np.empty(0)
+        order = np.argsort(-cosines)[:top_k]
+        return {numbers[n]: float(cosines[n]) for n in order}
+
+    def _numbered(
+        self, ids: Sequence[str], distances: Sequence[float], documents: Collection[str] | None
+    ) -> dict[int, float]:
         """The passages that Chroma found by their numbers, with their cosines; without those of
-        documents that are not in the index."""
+        documents that are not in the index, or not among `documents`."""
         places = [id_.rpartition(":") for id_ in ids]
-        first = self._words.numbers({key for key, _, _ in places})
+        first = self._words.numbers({key for key, _, _ in places}, documents)
         return {
             first[key] + int(ordinal): 1.0 - distance
             for (key, _, ordinal), distance in zip(places, distances, strict=True)
