@@ -183,7 +183,7 @@ class KeywordIndex:
         if not terms or (documents is not None and not ranges):
             return {}
         with self._reading() as db:
-            terms = self._rarest(terms, where)
+            terms = self._rarest(terms, where, ranges)
             rows = db.execute(
                 f"SELECT rowid, -bm25(words, 1.0, {HEADINGS_WEIGHT}) AS score FROM words"  # noqa: S608 - our own numbers
                 f" WHERE words MATCH ? {where} ORDER BY score DESC LIMIT ?",
@@ -191,15 +191,14 @@ class KeywordIndex:
             ).fetchall()
         return dict(rows)
 
-    def _rarest(self, terms: Sequence[str], where: str) -> list[str]:
+    def _rarest(self, terms: list[str], where: str, ranges: Sequence[tuple[int, int]]) -> list[str]:
         """Those of `terms` that together are in at most SCORED passages; one in any case."""
+        if (_total(ranges) or self.count()) <= SCORED:
+            return terms
         count = (
             "SELECT count(*) FROM"  # noqa: S608
             f" (SELECT 1 FROM words WHERE words MATCH ? {where} LIMIT {SCORED + 1})"
         )
-        (passages,) = self._db.execute("SELECT sum(last - first + 1) FROM documents").fetchone()
-        if (passages or 0) * len(terms) <= SCORED:
-            return list(terms)
         found = [(self._db.execute(count, (term,)).fetchone()[0], term) for term in terms]
         kept: list[str] = []
         total = 0
@@ -239,10 +238,13 @@ class KeywordIndex:
             for number, node, vector, tokens in rows
         ]
 
-    def count(self, documents: Collection[str]) -> int:
-        """How many passages `documents` have."""
-        _, ranges = self._where(documents)
-        return sum(last - first + 1 for first, last in ranges)
+    def count(self, documents: Collection[str] | None = None) -> int:
+        """How many passages there are, in all or in `documents`."""
+        if documents is not None:
+            return _total(self._where(documents)[1])
+        with self._reading() as db:
+            (all_of,) = db.execute("SELECT sum(last - first + 1) FROM documents").fetchone()
+        return all_of or 0
 
     def vectors(self, documents: Collection[str]) -> tuple[list[int], NDArray[np.float32]]:
         """Numbers and vectors of all passages of `documents` that are embedded."""
@@ -271,13 +273,17 @@ class KeywordIndex:
             ranges = db.execute(
                 "SELECT first, last FROM documents AS one WHERE id IN"  # noqa: S608
                 f" ({_marks(documents)}) AND (ready OR NOT EXISTS"
-                " (SELECT 1 FROM documents AS old WHERE old.id = one.id AND old.ready))",
+                " (SELECT 1 FROM documents AS old WHERE old.id = one.id AND old.ready))"
+                " ORDER BY first",
                 tuple(documents),
             ).fetchall()
+        ranges = _merged(ranges)
         if len(ranges) > _MANY_RANGES:
             kept = ",".join(str(n) for first, last in ranges for n in range(first, last + 1))
             return f" AND +rowid IN ({kept})", ranges
-        return f" AND ({' OR '.join(map(_between, ranges))})", ranges
+        # FTS5 seeks the bounds; within them it looks at every passage that has a word.
+        bounds = f" AND {_between((ranges[0][0], ranges[-1][1]))}" if ranges else ""
+        return f"{bounds} AND ({' OR '.join(map(_between, ranges))})", ranges
 
     def _remove(self, keys: Collection[str]) -> None:
         for key in keys:
@@ -352,6 +358,21 @@ def _to_signs(tokens: bytes | None, vector: bytes | None) -> Signs | None:
     if tokens is None or vector is None:
         return None
     return np.frombuffer(tokens, np.uint8).reshape(-1, -(-len(vector) // 2 // 8))
+
+
+def _merged(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ranges in their order, those that follow each other without a gap as one."""
+    merged: list[tuple[int, int]] = []
+    for first, last in ranges:
+        if merged and merged[-1][1] + 1 == first:
+            merged[-1] = (merged[-1][0], last)
+        else:
+            merged.append((first, last))
+    return merged
+
+
+def _total(ranges: Sequence[tuple[int, int]]) -> int:
+    return sum(last - first + 1 for first, last in ranges)
 
 
 def _between(numbers: tuple[int, int]) -> str:

@@ -32,6 +32,9 @@ SURE = 3
 """Passages at the front that keep their place all the same."""
 SAME = 0.9
 """Share of words from which on two passages say the same."""
+SMALL = 2**18
+"""Multiplications in one product of matrices: NumPy's OpenBLAS shares larger ones among threads,
+which spin while they wait for each other, and take ten times as long when others want a core."""
 COMPUTE = 16
 """Passages of one search whose tokens are computed where they are not known, as while a document
 is being embedded: the first by their words. It takes 5 to 20 ms each, once."""
@@ -50,17 +53,23 @@ def late_interaction(question: Embedded, passages: Sequence[Passage]) -> NDArray
     where these are not known. -1 to 1, one for each passage.
     """
     scores = np.zeros(len(passages), np.float32)
-    if not len(question.tokens):
+    known = [n for n, passage in enumerate(passages) if passage.tokens is not None]
+    if not known or not len(question.tokens):
         return scores
     asked = np.ascontiguousarray(question.tokens.T)
-    dimensions, total = len(asked), asked.sum(0)
-    # One by one: a small product stays in the processor's cache, and in this thread.
-    for n, passage in enumerate(passages):
-        if passage.tokens is not None and len(passage.tokens):
-            signs = np.unpackbits(passage.tokens, axis=1, count=dimensions)
-            best = (signs.astype(np.float32) @ asked).max(0)
-            # The signs 0 and 1 stand for -1 and 1, scaled to length 1.
-            scores[n] = (2 * best - total).mean() / np.sqrt(dimensions)
+    dimensions = len(asked)
+    packed = [signs for n in known if (signs := passages[n].tokens) is not None]
+    together = np.concatenate(packed)
+    sums = np.empty((len(together), asked.shape[1]), np.float32)
+    step = max(SMALL // asked.size, 1)
+    for begin in range(0, len(together), step):
+        some = slice(begin, begin + step)
+        signs = np.unpackbits(together[some], axis=1, count=dimensions)
+        sums[some] = signs.astype(np.float32) @ asked
+    # The signs 0 and 1 stand for -1 and 1, scaled to length 1.
+    cosines = (2 * sums - asked.sum(0)) / np.sqrt(dimensions)
+    starts = np.cumsum([0, *map(len, packed[:-1])])
+    scores[known] = np.maximum.reduceat(cosines, starts, axis=0).mean(1)
     return scores
 
 
@@ -161,7 +170,7 @@ def _ranked(question: Embedded, found: Sequence[_Candidate]) -> list[NodeWithSco
     unknown = np.zeros_like(question.vector)
     vectors = np.array([unknown if (v := one.passage.vector) is None else v for one in found])
     middle = vectors[order[:BEST]].mean(0)
-    near = vectors @ (middle / (np.linalg.norm(middle) or 1.0))
+    near = np.einsum("nd,d->n", vectors, middle / (np.linalg.norm(middle) or 1.0))
     rest = order[SURE:]
     rest = rest[np.argsort(-(scores + FEEDBACK * near)[rest], kind="stable")]
     most = COSINE + (TOKENS if len(question.tokens) else 0.0)

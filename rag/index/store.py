@@ -48,17 +48,17 @@ READ = 10_000
 HNSW: Any = {
     "space": "cosine",
     "max_neighbors": 64,
-    "ef_construction": 500,
+    "ef_construction": 200,
     "ef_search": 1000,
 }
 """How thoroughly the graph of vectors is built and searched. With Chroma's defaults a quarter of
 the questions over passages that are much alike missed the passage they fit (docs/decisions.md)."""
-EXACT = 10_000
+EXACT = 2_500
 """Where only some documents are searched, which have no more passages than this together, all
-their vectors are compared. Where they have more, the nearest of the whole index are taken and the
-others among them left out: both are faster than Chroma's filter (docs/decisions.md)."""
-WIDE = 1_000
-"""How many nearest of the whole index are taken then."""
+their vectors are compared. Where they have more, so many nearest of the whole index are taken that
+enough should be of them. Both are faster than Chroma's filter (docs/decisions.md)."""
+WIDE = 2_000
+"""How many are taken then at most; where it would take more, all vectors are compared as well."""
 COLLECTIONS = ("passages", "documents")
 # Documents are never searched by nearness; Chroma wants a vector for every record.
 _NO_VECTOR = [0.0]
@@ -279,24 +279,24 @@ class ChromaStore:
         `documents` are identities: only these are searched.
         """
         self._follow()
-        if documents is not None and self._words.count(documents) <= EXACT:
-            return self._exact(vector, top_k, documents)
-        there = self._passages.count()
-        wanted = min(top_k if documents is None else max(top_k, WIDE), there)
-        while wanted:
+        wanted = top_k
+        if documents is not None:
+            size = self._words.count(documents)
+            wanted = 3 * top_k * self._words.count() // max(size, 1)
+            if size <= EXACT or wanted > WIDE:
+                return self._exact(vector, top_k, documents)
+        while True:
             found = self._passages.query(
                 query_embeddings=[np.asarray(vector, np.float32)],
                 n_results=wanted,
                 include=["distances"],
             )
             near = self._numbered(found["ids"][0], found["distances"][0], documents)
-            enough = len(near) >= min(top_k, there) or len(found["ids"][0]) < wanted
-            if enough or wanted == there:
+            if len(near) >= top_k or len(found["ids"][0]) < wanted:
                 return dict(list(near.items())[:top_k])
             if documents is not None:
                 return self._exact(vector, top_k, documents)
-            wanted = min(4 * wanted, there)  # some are of a document that is on its way in or out
-        return {}
+            wanted *= 4  # some are of a document that is on its way in or out
 
     @_while_open
     def matching(
@@ -418,7 +418,10 @@ class ChromaStore:
     def _exact(self, vector: Vector, top_k: int, documents: Collection[str]) -> dict[int, float]:
         """The same as `nearest`, by comparing all vectors of `documents`."""
         numbers, vectors = self._words.vectors(documents)
-        cosines = vectors @ np.asarray(vector, np.float32) if numbers else np.empty(0)
+        if not numbers:
+            return {}
+        # Not a product of BLAS, whose threads wait for each other.
+        cosines = np.einsum("nd,d->n", vectors, np.asarray(vector, np.float32))
         order = np.argsort(-cosines)[:top_k]
         return {numbers[n]: float(cosines[n]) for n in order}
 
