@@ -29,9 +29,12 @@ FILE = "words.sqlite3"
 FORMAT = 2
 HEADINGS_WEIGHT = 2.0
 """What a word counts in the headings above a passage; in its text 1. See docs/decisions.md."""
-SCORED = 20_000
-"""Passages that a search gives a BM25 score, at about 0.7 µs each. Where more have a word of the
-question, its commonest words are left out: BM25 has them weigh little. See docs/decisions.md."""
+SCORED = 10_000
+"""Passages that a search gives a BM25 score, which takes about 0.7 µs each. Where more have a word
+of the question, its commonest words, which weigh least, only put the best by the others in order:
+docs/decisions.md."""
+AGAIN = 500
+"""So many of these."""
 _MANY_RANGES = 400
 """SQLite's expressions may be 1,000 deep."""
 
@@ -182,14 +185,19 @@ class KeywordIndex:
         where, ranges = self._where(documents)
         if not terms or (documents is not None and not ranges):
             return {}
-        with self._reading() as db:
-            terms = self._rarest(terms, where, ranges)
-            rows = db.execute(
-                f"SELECT rowid, -bm25(words, 1.0, {HEADINGS_WEIGHT}) AS score FROM words"  # noqa: S608 - our own numbers
-                f" WHERE words MATCH ? {where} ORDER BY score DESC LIMIT ?",
-                (" OR ".join(terms), top_k),
-            ).fetchall()
-        return dict(rows)
+        with self._reading():
+            rarest = self._rarest(terms, where, ranges)
+            if len(rarest) < len(terms):
+                found = self._ranked(rarest, where, max(AGAIN, top_k))
+                where = f" AND +rowid IN ({','.join(str(number) for number, _ in found)})"
+            return dict(self._ranked(terms, where, top_k))
+
+    def _ranked(self, terms: Sequence[str], where: str, top_k: int) -> list[tuple[int, float]]:
+        return self._db.execute(
+            f"SELECT rowid, -bm25(words, 1.0, {HEADINGS_WEIGHT}) AS score FROM words"  # noqa: S608 - our own numbers
+            f" WHERE words MATCH ? {where} ORDER BY score DESC LIMIT ?",
+            (" OR ".join(terms), top_k),
+        ).fetchall()
 
     def _rarest(self, terms: list[str], where: str, ranges: Sequence[tuple[int, int]]) -> list[str]:
         """Those of `terms` that together are in at most SCORED passages; one in any case."""
