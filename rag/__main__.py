@@ -1,4 +1,4 @@
-"""Rivulet in a terminal: `python -m rag ask "question" --docs PATH`, `python -m rag chat`.
+"""Rivulet in a terminal: `python -m rag ask "question" --docs PATH`, `chat`, `eval`.
 
 Reads the arguments; `rag.terminal` does the rest, and is loaded when they are understood.
 """
@@ -9,7 +9,14 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn, get_args
 
-from rag.config import Config, ResponseMode, as_argument, parse_model, parse_positive
+from rag.config import (
+    Config,
+    ResponseMode,
+    RetrieverMode,
+    as_argument,
+    parse_model,
+    parse_positive,
+)
 from rag.errors import ConfigurationError, RivuletError
 
 
@@ -49,33 +56,34 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _options(config: Config, arguments: Sequence[str] | None) -> argparse.Namespace:
-    shared = _Parser(add_help=False)
-    shared.add_argument(
+    asking = _Parser(add_help=False)
+    asking.add_argument(
         "--docs",
         action="append",
         default=[],
         metavar="PATH",
         help="file or folder to ask about; can be given several times",
     )
-    shared.add_argument(
+    asking.add_argument(
         "--storage-dir",
         metavar="FOLDER",
         help="keep the index in this folder; without --docs, ask about what is in it",
     )
-    shared.add_argument(
+    model = _Parser(add_help=False)
+    model.add_argument(
         "--model",
         type=as_argument(parse_model),
         default=config.model,
         metavar="ID",
         help="Hub id, local folder or openai:NAME (%(default)s)",
     )
-    shared.add_argument(
+    asking.add_argument(
         "--top-k",
         type=as_argument(parse_positive),
         metavar="N",
         help=f"passages that are searched ({config.top_k})",
     )
-    shared.add_argument(
+    asking.add_argument(
         "--mode",
         choices=get_args(ResponseMode),
         default=config.response_mode,
@@ -83,15 +91,37 @@ def _options(config: Config, arguments: Sequence[str] | None) -> argparse.Namesp
     )
     parser = _Parser("python -m rag", description="Ask your documents in a terminal.")
     commands = parser.add_subparsers(dest="command", required=True)
-    ask = commands.add_parser("ask", parents=[shared], help="answer one question")
+    ask = commands.add_parser("ask", parents=[asking, model], help="answer one question")
     ask.add_argument("question")
-    commands.add_parser("chat", parents=[shared], help="answer in a conversation")
+    commands.add_parser("chat", parents=[asking, model], help="answer in a conversation")
+    _add_eval(commands.add_parser("eval", parents=[model], help="measure search and answers"))
     options = parser.parse_args(arguments)
-    if not (options.docs or options.storage_dir):
+    if options.command != "eval" and not (options.docs or options.storage_dir):
         raise ConfigurationError("What shall be asked about? Name a file or folder by --docs.")
     if options.command == "ask" and not options.question.strip():
         raise ConfigurationError("The question is empty. Ask something.")
     return options
+
+
+def _add_eval(parser: argparse.ArgumentParser) -> None:
+    for name, lines in (("corpus", "texts"), ("questions", "questions about them")):
+        parser.add_argument(
+            f"--{name}", required=True, metavar="FILE", help=f"{lines}, as in docs/evaluation.md"
+        )
+    parser.add_argument(
+        "--retriever",
+        choices=get_args(RetrieverMode),
+        default="hybrid",
+        help="what is compared: vectors and words, vectors, words (%(default)s)",
+    )
+    parser.add_argument(
+        "--limit", type=as_argument(parse_positive), metavar="N", help="the first N questions only"
+    )
+    parser.add_argument("--answers", action="store_true", help="let the model answer them, too")
+    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
+    parser.add_argument(
+        "--storage-dir", metavar="FOLDER", help="keep the index of the corpus in this folder"
+    )
 
 
 if __name__ == "__main__":

@@ -1,46 +1,87 @@
 """A question's way through a terminal.
 
 The answer goes to the standard output as it arrives, and its sources after it; what is being done
-goes to the standard error, so that an answer can be piped. Knows nothing of the page.
+goes to the standard error, so that an answer can be piped. So do the figures of `eval`. Knows
+nothing of the page.
 """
 
 import argparse
 import io
+import json
 import logging
 import shutil
 import sys
 from contextlib import closing, suppress
+from pathlib import Path
 
+from rag.answering.engine import usual_postprocessors
 from rag.answering.events import ENDINGS, Events, Status
-from rag.answering.postprocessing import best_only
 from rag.answering.response import Response
 from rag.answering.vector_store_index import VectorStoreIndex
 from rag.config import Config
 from rag.documents.reader import SimpleDirectoryReader
-from rag.errors import RivuletError
+from rag.errors import ConfigurationError, RivuletError
+from rag.evaluation.files import read_corpus, read_questions
+from rag.evaluation.measuring import measure_answers, measure_retrieval, put_in
 from rag.llms.catalog import load
-from rag.types import Document, Reasoning
+from rag.types import Document, Reasoning, counted
 
 CLEAR = "\r\x1b[K"
 """Takes back the line that is on the screen."""
 
 
 def run(config: Config, options: argparse.Namespace) -> None:
-    """Answer one question, or as many as are put. Raises what reading, loading and models raise."""
+    """Answer one question, or as many as are put, or measure how well that is done.
+
+    Raises what reading, loading and models raise.
+    """
     logger, screen = logging.getLogger("rag"), Screen()
     level = logger.level
     logger.addHandler(screen)
     logger.setLevel(logging.INFO)
     try:
-        terminal = Terminal(config, options, screen)
-        if options.command == "chat":
-            terminal.chat()
+        if options.command == "eval":
+            evaluate(config, options, screen)
+        elif options.command == "chat":
+            Terminal(config, options, screen).chat()
         else:
-            terminal.ask(options.question)
+            Terminal(config, options, screen).ask(options.question)
     finally:
         screen.clear()
         logger.removeHandler(screen)
         logger.setLevel(level)
+
+
+def evaluate(config: Config, options: argparse.Namespace, screen: "Screen") -> None:
+    """How well the questions of a file are answered, in figures on the standard output."""
+    entries = read_corpus(Path(options.corpus))
+    questions = read_questions(Path(options.questions), {entry.id_ for entry in entries})
+    questions = questions[: options.limit]
+    searched = sum(question.is_searchable for question in questions)
+    if not (searched or options.answers):
+        raise ConfigurationError(
+            f"There is nothing to measure: no question that was read of {options.questions} names "
+            f"what answers it."
+        )
+
+    def report(doing: str, done: float) -> None:
+        screen.passing(f"{doing}, {done:.0%}")
+
+    index = VectorStoreIndex(storage_dir=options.storage_dir)
+    put_in(index, entries, report)
+    figures = measure_retrieval(index, questions, options.retriever, report)
+    if options.answers:
+        llm = load(options.model, config, report)
+        figures |= measure_answers(index, questions, options.retriever, llm, config, report)
+    unanswerable = sum(not question.is_answerable for question in questions)
+    screen.clear()
+    if options.json:
+        counts = {"entries": len(entries), "questions": len(questions)}
+        print(json.dumps(figures | counts | {"unanswerable": unanswerable}), flush=True)
+        return
+    screen.say(f"{counted(len(questions), 'question')}, {unanswerable:,} without an answer")
+    for name, figure in figures.items():
+        print(f"{name} {figure:.3f}", flush=True)
 
 
 class Terminal:
@@ -58,13 +99,12 @@ class Terminal:
             documents, storage_dir=options.storage_dir, show_progress=sys.stderr.isatty()
         )
         llm = load(options.model, config, self._report)
-        # Who states a number of passages gets it.
-        spare = llm.is_small and options.mode == "compact" and options.top_k is None
         self._engine = index.as_chat_engine(
             llm,
             options.top_k or config.top_k,
             options.mode,
-            [best_only] if spare else [],
+            # Who states a number of passages gets it.
+            [] if options.top_k else usual_postprocessors(llm, options.mode),
             max_tokens=config.max_new_tokens,
         )
         self._screen.clear()

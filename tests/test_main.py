@@ -412,6 +412,10 @@ def test_a_setting_that_cannot_be_used_is_one_line(
         ["ask", "why?", "--docs", ".", "--top-k", "many"],
         ["ask", "why?", "--docs", ".", "--model", "openai:"],
         ["sing", "--docs", "."],
+        ["eval"],
+        ["eval", "--corpus", "c"],
+        ["eval", "--corpus", "c", "--questions", "q", "--limit", "0"],
+        ["eval", "--corpus", "c", "--questions", "q", "--retriever", "best"],
     ],
 )
 def test_wrong_arguments_are_one_line(
@@ -693,3 +697,106 @@ def test_the_module_answers_with_the_default_model(
     answer, sources = done.stdout.split("\n\n", 1)
     assert "scattering" in answer
     assert sources.startswith(SOURCE)
+
+
+# Measuring
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> list[str]:
+    """The arguments that name a corpus and its questions."""
+    corpus, questions = tmp_path / "corpus.jsonl", tmp_path / "questions.jsonl"
+    entries = [
+        {"id": "sky", "title": "Sky", "text": "The sky is blue because of scattering."},
+        {"id": "snow", "title": "Snow", "text": "Snow is white."},
+    ]
+    asked = [
+        {"id": "1", "question": "Why is the sky blue?", "answers": ["scattering"]},
+        {"id": "2", "question": "Why is snow white?", "answers": ["ice"]},
+        {"id": "3", "question": "Who sings?", "answers": []},
+    ]
+    places: list[list[str]] = [["sky"], ["sky"], []]
+    questions.write_text(
+        "".join(json.dumps(q | {"passages": p}) + "\n" for q, p in zip(asked, places, strict=True))
+    )
+    corpus.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    return ["eval", "--corpus", str(corpus), "--questions", str(questions)]
+
+
+def test_figures_are_printed_one_a_line(
+    measured: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(measured) == 0
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == [
+        *("recall@1 0.500", "recall@5 1.000", "recall@10 1.000", "mrr 0.750", "ndcg@10 0.815")
+    ]
+    assert captured.err == "3 questions, 1 without an answer\n"
+
+
+def test_answers_are_measured_on_request(
+    measured: list[str], say: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    llm = say(["Because of Scattering!"])
+    assert main([*measured, "--answers", "--retriever", "keyword"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[5:] == ["contains 0.500", "refused 1.000", "refused_wrongly 0.000"]
+    assert len(llm.calls) == 2
+    assert main([*measured, "--answers", "--limit", "1"]) == 0
+    assert capsys.readouterr().out.splitlines()[5:] == ["contains 1.000"]
+
+
+def test_figures_for_programs(measured: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*measured, "--json", "--limit", "1", "--retriever", "dense"]) == 0
+    captured = capsys.readouterr()
+    shares = dict.fromkeys(("recall@1", "recall@5", "recall@10", "mrr", "ndcg@10"), 1.0)
+    counts = {"entries": 2, "questions": 1, "unanswerable": 0}
+    assert json.loads(captured.out) == shares | counts
+    assert captured.err == ""
+
+
+def test_a_corpus_that_is_kept_is_not_embedded_again(
+    measured: list[str], tmp_path: Path, embedding: Counting
+) -> None:
+    kept = [*measured, "--storage-dir", str(tmp_path / "kept")]
+    assert main(kept) == 0
+    texts = embedding.texts
+    assert main(kept) == 0
+    assert (texts, embedding.texts) == (2, 2)
+
+
+def test_how_far_measuring_is_is_shown_in_a_terminal(
+    measured: list[str],
+    say: Any,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    say()
+    assert main([*measured, "--answers"]) == 0
+    captured = capsys.readouterr()
+    for status in ("Embedding 2 documents, 50%", "Searching for 2 quest", "Answering 3 questions"):
+        assert f"\r\x1b[K{status}" in captured.err
+    assert "\x1b" not in captured.out
+
+
+def test_what_cannot_be_measured_is_one_line(
+    measured: list[str], tmp_path: Path, say: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    say()
+    _, _, corpus, _, questions = measured
+    assert main([*measured[:4], str(tmp_path / "missing")]) == 1
+    assert (
+        refused(capsys) == f"{tmp_path / 'missing'}: it cannot be read: No such file or directory."
+    )
+    Path(questions).write_text('{"id": "3", "question": "Who sings?", "passages": []}\n')
+    assert main(measured) == 1
+    assert refused(capsys).startswith("There is nothing to measure: ")
+    assert main([*measured, "--answers"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["refused 0.000"]
+    Path(questions).write_text('{"id": "3", "question": "Who?", "passages": ["moon"]}\n')
+    assert main(measured) == 1
+    assert refused(capsys) == f"{questions}: line 1: there is no 'moon' in the corpus."
+    Path(corpus).write_text("no\n")
+    assert main(measured) == 1
+    assert "corpus.jsonl: line 1: this is not JSON" in refused(capsys)

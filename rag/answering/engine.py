@@ -11,12 +11,36 @@ from rag.answering import follow_ups, prompts
 from rag.answering.budget import left_beside, newest
 from rag.answering.calls import Calls, both
 from rag.answering.events import Event, Events, Finished, SearchedFor, Sources, Status, Timings
+from rag.answering.postprocessing import best_only
 from rag.answering.synthesis import ResponseSynthesizer
+from rag.config import Config, ResponseMode
 from rag.index.retrieval import Retriever
+from rag.llms.protocol import LLM
 from rag.types import ChatMessage, NodeWithScore, Usage
 
 Postprocessor = Callable[[Sequence[NodeWithScore], str], Sequence[NodeWithScore]]
 """Takes the passages that were found, and the question; returns those to answer from."""
+
+
+def usual_postprocessors(llm: LLM, response_mode: ResponseMode) -> list[Postprocessor]:
+    """What stands between search and answer where nothing else is stated."""
+    return [best_only] if llm.is_small and response_mode == "compact" else []
+
+
+def answer_as_set(
+    question: str,
+    retriever: Retriever,
+    llm: LLM,
+    config: Config,
+    history: Sequence[ChatMessage] = (),
+) -> Events:
+    """`answer` as the settings have it: what the page does, and what `python -m rag eval`
+    measures."""
+    synthesizer = ResponseSynthesizer(
+        llm, config.response_mode, streaming=True, max_tokens=config.max_new_tokens
+    )
+    postprocessors = usual_postprocessors(llm, config.response_mode)
+    return answer(question, retriever, synthesizer, history, postprocessors)
 
 
 def answer(

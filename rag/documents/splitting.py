@@ -16,9 +16,10 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from rag.types import Document, Node
 
-PASSAGE_TOKENS = 160
-"""Length limit of a passage. Shorter passages are found more surely and read faster; the
-embedding model's own limit (256 tokens for the default) leaves room for the headings."""
+PASSAGE_TOKENS = 220
+"""Length limit of a passage: of 64 to 256 tokens what was found most surely (docs/decisions.md)."""
+LEAST_TOKENS = 64
+"""What is left of it below long headings, where the embedding model reads no more than both."""
 
 STRETCH = 20_000
 """Characters the splitter is given at once. Where it finds no words, its time grows with the square
@@ -35,26 +36,28 @@ def split(
     document: Document,
     tokenizer: Tokenizer | Callable[[str], int],
     max_tokens: int = PASSAGE_TOKENS,
+    window: int | None = None,
 ) -> list[Node]:
     """The passages of `document` in their order, each at most `max_tokens` long.
 
-    `tokenizer` is a Hugging Face tokenizer without truncation, or a function that counts.
+    `tokenizer` is a Hugging Face tokenizer without truncation, or a function that counts. With
+    `window`, the tokens that the embedding model reads, a passage is so much shorter that it fits
+    below its headings, if at all.
     No passage reaches over a heading or a page's end. Passages keep their offset in the text:
     `document.text[node.start:node.end] == node.text`.
     """
     # Pages have no Markdown in them; a line that begins with # is no heading there.
     plain = document.plain or document.page_starts
     splitter = TextSplitter if plain else MarkdownSplitter
-    if isinstance(tokenizer, Tokenizer) and (count := _by_words(tokenizer)):
-        tokenizer = count
-    if isinstance(tokenizer, Tokenizer):
-        chunks = splitter.from_huggingface_tokenizer(tokenizer, max_tokens)
-    else:
-        chunks = splitter.from_callback(tokenizer, max_tokens)
     nodes: list[Node] = []
     sections = _pages(document) if plain else _sections(document)
     end_before = 0
     for begin, end, headings in _stretches(document.text, sections):
+        limit = max_tokens
+        if window and headings:
+            left = window - _count(tokenizer, "\n".join((*headings, "")))
+            limit = max(min(limit, left), min(limit, LEAST_TOKENS))
+        chunks = _splitter(splitter, tokenizer, limit)
         for offset, text in chunks.chunk_indices(document.text[begin:end]):
             if not plain and _FENCE.match(text) and "\n" not in text:
                 continue  # the mere edge of a block of code that is longer than a passage
@@ -78,6 +81,7 @@ def split(
     return nodes
 
 
+@lru_cache(maxsize=2)
 def _by_words(tokenizer: Tokenizer) -> Callable[[str], int] | None:
     """Counts like `tokenizer`, each word once: the splitter asks for the same words many times.
 
@@ -94,6 +98,25 @@ def _by_words(tokenizer: Tokenizer) -> Callable[[str], int] | None:
         return len(tokenizer.encode(word, add_special_tokens=False).ids)
 
     return lambda text: sum(map(count, text.split()))
+
+
+@lru_cache(maxsize=64)
+def _splitter(
+    kind: type[TextSplitter] | type[MarkdownSplitter],
+    tokenizer: Tokenizer | Callable[[str], int],
+    max_tokens: int,
+) -> TextSplitter | MarkdownSplitter:
+    """Kept, because making one takes longer than splitting a page."""
+    if not isinstance(tokenizer, Tokenizer):
+        return kind.from_callback(tokenizer, max_tokens)
+    if count := _by_words(tokenizer):
+        return kind.from_callback(count, max_tokens)
+    return kind.from_huggingface_tokenizer(tokenizer, max_tokens)
+
+
+def _count(tokenizer: Tokenizer | Callable[[str], int], text: str) -> int:
+    """The tokens of `text`, special ones included."""
+    return len(tokenizer.encode(text).ids) if isinstance(tokenizer, Tokenizer) else tokenizer(text)
 
 
 Section = tuple[int, int, tuple[str, ...]]

@@ -26,7 +26,8 @@ class Embedded:
     tokens: NDArray[np.float32]
     """One row of length 1 for each of its tokens that has a letter or digit in it.
 
-    Special tokens and punctuation are left out. The shape is (tokens, `dimensions`), which is
+    Special tokens and punctuation are left out. In a question the rows of words that are everywhere
+    are of length 0.5: they weigh half. The shape is (tokens, `dimensions`), which is
     (0, `dimensions`) where the model gives none.
     """
 
@@ -37,6 +38,8 @@ class Embedding(Protocol):
     name: str
     """Written on every index it makes; an index opens only with the same name."""
     dimensions: int
+    max_tokens: int
+    """How many tokens of a text it reads, its own special ones included; the rest is cut off."""
 
     @property
     def tokenizer(self) -> Tokenizer | Callable[[str], int]:
@@ -60,6 +63,7 @@ class HashEmbedding:
 
     name = "hash"
     dimensions = 256
+    max_tokens = 1_000_000
 
     @property
     def tokenizer(self) -> Callable[[str], int]:

@@ -19,10 +19,15 @@ from tokenizers import Encoding, Tokenizer
 from rag.config import DEFAULT_EMBED_MODEL, Config
 from rag.errors import ModelUnavailableError
 from rag.index.embedding import Embedded
+from rag.index.words import STOP
 from rag.weights import Report, ensure, loading
 
 BATCH = 2048
 """Tokens that are computed together, padding included. Twice as many took longer on two cores."""
+
+
+STOP_WEIGHT = 0.5
+"""Measured: more or less than this finds the right passage less often (docs/decisions.md)."""
 
 
 class HuggingFaceEmbedding:
@@ -50,7 +55,7 @@ class HuggingFaceEmbedding:
             tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
             with loading() as (torch, transformers):
                 self._model = _load(torch, transformers, path)
-            max_tokens = _max_tokens(path, self._model.config)
+            self.max_tokens = _max_tokens(path, self._model.config)
         except Exception as error:
             raise ModelUnavailableError(
                 f"The embedding model {model_name} cannot be loaded from {path}: {error}"
@@ -60,10 +65,9 @@ class HuggingFaceEmbedding:
         tokenizer.no_padding()
         tokenizer.no_truncation()
         self.tokenizer = tokenizer
-        self._is_word = _words(tokenizer)
+        self._weights = _weights(tokenizer)
         self._truncating = Tokenizer.from_str(tokenizer.to_str())
-        self._truncating.enable_truncation(max_tokens)
-        # A text longer than this many tokens is cut by the model.
+        self._truncating.enable_truncation(self.max_tokens)
         self._lock = threading.Lock()
 
     def embed(self, texts: Sequence[str]) -> list[Embedded]:
@@ -72,23 +76,28 @@ class HuggingFaceEmbedding:
 
     def embed_query(self, text: str) -> Embedded:
         """The question `text`, to be compared with passages."""
-        return self._embed(self._query_prompt, [text])[0]
+        (embedded,) = self._embed(self._query_prompt, [text], weighted=True)
+        return embedded
 
-    def _embed(self, prompt: str, texts: Sequence[str]) -> list[Embedded]:
+    def _embed(
+        self, prompt: str, texts: Sequence[str], *, weighted: bool = False
+    ) -> list[Embedded]:
         encoded = self._truncating.encode_batch([prompt + text for text in texts])
         result: dict[int, Embedded] = {}
         for places in _batches([len(text.ids) for text in encoded]):
             vectors, tokens = self._forward([encoded[place].ids for place in places])
             for place, vector, rows in zip(places, vectors, tokens, strict=True):
-                words = self._words_of(encoded[place], len(prompt))
-                result[place] = Embedded(vector, rows[: len(words)][words])
+                weights = self._weights_of(encoded[place], len(prompt))
+                words = weights > 0
+                rows = rows[: len(words)][words]
+                result[place] = Embedded(vector, rows * weights[words, None] if weighted else rows)
         return [result[place] for place in range(len(texts))]
 
-    def _words_of(self, text: Encoding, prompt: int) -> NDArray[np.bool_]:
-        """For each token of `text` whether it is a word, or a part of one, behind the prompt."""
+    def _weights_of(self, text: Encoding, prompt: int) -> NDArray[np.float32]:
+        """What each token of `text` weighs; 0 where it is no word, or belongs to the prompt."""
         ends = np.array([end for _, end in text.offsets])
-        words: NDArray[np.bool_] = self._is_word[text.ids] & (ends > prompt)
-        return words
+        weights: NDArray[np.float32] = self._weights[text.ids] * (ends > prompt)
+        return weights
 
     def _forward(self, ids: list[list[int]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Vectors (texts x dimensions) and token vectors (texts x longest x dimensions)."""
@@ -141,12 +150,19 @@ def _load(torch: Any, transformers: Any, path: Path) -> Any:
     return model.to(device).eval()
 
 
-def _words(tokenizer: Tokenizer) -> NDArray[np.bool_]:
-    """For each token of the vocabulary whether it has a letter or digit in it."""
+def _weights(tokenizer: Tokenizer) -> NDArray[np.float32]:
+    """For each token of the vocabulary what it weighs in a question: 1, or STOP_WEIGHT where it is
+    a word that is everywhere, or 0 where no letter or digit is in it."""
     count = max(tokenizer.get_vocab().values()) + 1
     # Decoded, special tokens are empty and a byte-level vocabulary's bytes are letters again.
     texts = tokenizer.decode_batch([[token] for token in range(count)], skip_special_tokens=True)
-    return np.array([any(map(str.isalnum, text)) for text in texts])
+    return np.array(
+        [
+            STOP_WEIGHT if text.strip().lower() in STOP else any(map(str.isalnum, text))
+            for text in texts
+        ],
+        np.float32,
+    )
 
 
 def _stated(path: Path) -> Any:

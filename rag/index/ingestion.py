@@ -130,7 +130,7 @@ def ingest(
         yield Ingested(name, known.id_, known.pages, known.passages, known.name)
         return
     yield Progress(name, "splitting")
-    nodes = split(document, embed_model.tokenizer)
+    nodes = split(document, embed_model.tokenizer, window=embed_model.max_tokens)
     with store.adding(document, nodes) as adding:
         yield Searchable(name, document.id_, len(nodes))
         for begin in range(0, len(nodes), EMBED_STEP):

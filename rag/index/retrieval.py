@@ -50,7 +50,8 @@ def late_interaction(question: Embedded, passages: Sequence[Passage]) -> NDArray
     """How well each token of the question is met by some token of a passage, on average.
 
     MaxSim of ColBERT (Khattab and Zaharia 2020) over the signs of the passage's token vectors; 0
-    where these are not known. -1 to 1, one for each passage.
+    where these are not known. -1 to 1, one for each passage. A token weighs as much as its vector
+    is long.
     """
     scores = np.zeros(len(passages), np.float32)
     known = [n for n, passage in enumerate(passages) if passage.tokens is not None]
@@ -69,7 +70,8 @@ def late_interaction(question: Embedded, passages: Sequence[Passage]) -> NDArray
     # The signs 0 and 1 stand for -1 and 1, scaled to length 1.
     cosines = (2 * sums - asked.sum(0)) / np.sqrt(dimensions)
     starts = np.cumsum([0, *map(len, packed[:-1])])
-    scores[known] = np.maximum.reduceat(cosines, starts, axis=0).mean(1)
+    met = np.maximum.reduceat(cosines, starts, axis=0).sum(1)
+    scores[known] = met / np.linalg.norm(question.tokens, axis=1).sum()
     return scores
 
 

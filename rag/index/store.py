@@ -37,7 +37,7 @@ from rag.config import Config
 from rag.errors import EmbeddingMismatchError, OutdatedIndexError, RivuletError, StoreError
 from rag.index.embedding import Embedded, Vector
 from rag.index.keywords import KeywordIndex, Passage, Pending
-from rag.index.memory import overwrite_unused, zeroed_memory
+from rag.index.memory import give_back, overwrite_unused, zeroed_memory
 from rag.index.records import from_node, to_json, to_node
 from rag.types import Document, Node, NodeWithScore
 
@@ -598,6 +598,7 @@ class Adding:
         """What the next passages were embedded to."""
         self._store._embed(self.pending.first + len(self.vectors), embedded)
         self.vectors += [each.vector for each in embedded]
+        give_back()
 
     def commit(self) -> None:
         """Put the document in, wholly or not at all."""

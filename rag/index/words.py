@@ -19,7 +19,7 @@ _RUN = re.compile(
 _HAN, _THAI = 2, 3
 """Characters in a gram of each."""
 
-_STOP = frozenset(
+STOP = frozenset(
     "a about above after again against all also am an and any are as at be because been before"  # noqa: SIM905 - one to a line would be a page
     " being below between both but by can cannot could did do does doing done down during each few"
     " for from further had has have having he her here hers him his how i if in into is it its"
@@ -28,6 +28,7 @@ _STOP = frozenset(
     " through to too under until up upon us very was we were what when where which while who whom"
     " whose why will with would you your".split()
 )
+"""English words that are everywhere."""
 
 
 def spaced(text: str) -> str:
@@ -50,7 +51,7 @@ def terms_of(question: str) -> list[str]:
         words += parts
         if len(parts) > 1:
             phrases.append(" ".join(parts))
-    told = [word for word in words if word not in _STOP] or words
+    told = [word for word in words if word not in STOP] or words
     return [f'"{term}"' for term in dict.fromkeys(told + phrases)]
 
 

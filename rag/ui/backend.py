@@ -1,4 +1,4 @@
-"""The parts behind the page: models, embedding, samples, sessions; prepared in the background.
+"""The parts behind the page: models, embedding, samples, sessions, and the intake of documents.
 
 Knows nothing of gradio.
 """
@@ -6,21 +6,23 @@ Knows nothing of gradio.
 import logging
 import shutil
 import threading
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from rag.config import Config
 from rag.documents.loading import ENDINGS
-from rag.errors import OutdatedIndexError
+from rag.errors import OutdatedIndexError, RivuletError
 from rag.index.embedding import Embedding
-from rag.index.ingestion import Ingested, ingest_file
+from rag.index.ingestion import Ingested, Progress, ingest_file
 from rag.index.retrieval import VectorIndexRetriever
 from rag.index.store import ChromaStore, StoredDocument
 from rag.llms.catalog import Catalog, label
 from rag.preparation import Preparation
 from rag.types import NodeWithScore
+from rag.ui.intake import Intake, Page
+from rag.ui.jobs import Event
 from rag.ui.sessions import Session, Sessions
 from rag.weights import Report
 
@@ -36,6 +38,7 @@ class Backend:
         self.config = config
         self.catalog = Catalog(config)
         self.sessions = Sessions(config.data_dir / "sessions", config.embed_model)
+        self.intake = Intake(self._take_in, self._fetch)
         self.sample_files = sorted(f for f in SAMPLES.iterdir() if f.suffix in ENDINGS)
         self.embedding = Preparation(
             "the search model",
@@ -54,7 +57,14 @@ class Backend:
         threading.Thread(target=self.catalog.refresh, name="list models", daemon=True).start()
 
     def close(self) -> None:
+        """End what is going on; what was on its way in is offered again at the next start."""
+        self.intake.close()
         self.sessions.close()
+
+    @property
+    def max_bytes(self) -> int:
+        """Size limit of one file."""
+        return self.config.max_file_mb * 1_000_000
 
     def sample_documents(self) -> list[StoredDocument]:
         """The records of the samples that can be searched already."""
@@ -80,6 +90,29 @@ class Backend:
         model = self.catalog.prepare(self.config.model, again=False)  # looking is not asking
         pending = [p.status for p in (self.embedding, self.samples, model) if not p.ready]
         return pending[-1] if pending else ""
+
+    def _take_in(self, session: Session, path: Path, name: str) -> Iterator[Event]:
+        while not self.embedding.wait(0.2):
+            yield Progress(name, self.embedding.status)
+        try:
+            with self.sessions.store(session) as store:
+                yield from ingest_file(
+                    path,
+                    name,
+                    store,
+                    self.embedding.result(),
+                    max_bytes=self.max_bytes,
+                    read_timeout=self.config.read_timeout,
+                )
+        finally:
+            with suppress(RivuletError):
+                self.sessions.drop_empty(session)  # it was rejected or cancelled
+
+    def _fetch(self, address: str, folder: Path) -> Page:
+        from rag.documents.web import fetch
+
+        timeout = self.config.read_timeout
+        return fetch(address, folder, max_bytes=self.max_bytes, timeout=timeout)
 
     def _load_embedding(self, report: Report) -> Embedding:
         from rag.index.embedding_huggingface import HuggingFaceEmbedding

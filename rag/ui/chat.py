@@ -14,7 +14,7 @@ from typing import Any
 
 import gradio as gr
 
-from rag.answering.engine import answer
+from rag.answering.engine import answer_as_set
 from rag.answering.events import (
     Begun,
     Finished,
@@ -24,8 +24,6 @@ from rag.answering.events import (
     Status,
     Timings,
 )
-from rag.answering.postprocessing import best_only
-from rag.answering.synthesis import ResponseSynthesizer
 from rag.errors import RivuletError
 from rag.llms.catalog import label
 from rag.llms.protocol import LLM
@@ -33,6 +31,7 @@ from rag.types import ChatMessage, NodeWithScore, Reasoning, Usage
 from rag.ui import rendering
 from rag.ui.backend import Backend
 from rag.ui.identity import identity
+from rag.ui.jobs import Job
 from rag.ui.sessions import Session, Turn
 
 logger = logging.getLogger(__name__)
@@ -62,9 +61,14 @@ class Chat:
         return self.backend.sessions.get(identity(request))
 
     def ask(
-        self, box: dict[str, Any], model: str, scope: str, request: gr.Request
+        self,
+        box: dict[str, Any],
+        model: str,
+        scope: str,
+        request: gr.Request,
+        files: Sequence[Job] = (),
     ) -> Iterator[View]:
-        """Answer the question in the box. Its files were taken in before."""
+        """Answer the question in the box, as soon as `files` can be searched."""
         session = self.session(request)
         question = (box.get("text") or "").strip()
         if not question:
@@ -72,7 +76,7 @@ class Chat:
         elif _is_too_long(question):
             yield NOTHING
         else:
-            yield from self._ask(session, question, model, scope)
+            yield from self._ask(session, question, model, scope, files)
 
     def suggested(self, model: str, event: gr.SelectData, request: gr.Request) -> Iterator[View]:
         """Answer a suggested question that was clicked: the samples hold the answer."""
@@ -143,7 +147,14 @@ class Chat:
         if session.lock.acquire(timeout=5):
             session.lock.release()
 
-    def _ask(self, session: Session, question: str, model: str, scope: str) -> Iterator[View]:
+    def _ask(
+        self,
+        session: Session,
+        question: str,
+        model: str,
+        scope: str,
+        files: Sequence[Job] = (),
+    ) -> Iterator[View]:
         session.stop.set()
         if not session.lock.acquire(timeout=5):
             gr.Warning("Another answer is still being written. Stop it, then ask again.")
@@ -156,7 +167,7 @@ class Chat:
             _keep(session)
             yield self.view(session, "Searching", box={"value": None, **BUSY_BOX})
             last, begun = time.monotonic(), False
-            with closing(self._run(session, turn, model, scope)) as steps:
+            with closing(self._run(session, turn, model, scope, files)) as steps:
                 for step in steps:
                     now = time.monotonic()
                     if step is None:
@@ -186,7 +197,7 @@ class Chat:
         yield self.view(session, box=IDLE_BOX)
 
     def _run(
-        self, session: Session, turn: Turn, model: str, scope: str
+        self, session: Session, turn: Turn, model: str, scope: str, files: Sequence[Job]
     ) -> Generator["_Step | None", None, None]:
         """Fill `turn`; yields a step at every change, None while there is none."""
         waiting = list(self.backend.waiting_for(model))
@@ -194,17 +205,17 @@ class Chat:
             yield _Step(pending[-1].status)
             if session.stop.wait(0.2):
                 return
+        while unread := [job for job in files if not job.settled]:
+            yield _Step(f"Reading {unread[0].name}")
+            if session.stop.wait(0.2):
+                return
         llm: LLM = waiting[-1].result()
-        config = self.backend.config
-        spare = llm.is_small and config.response_mode == "compact"
-        events = answer(
+        events = answer_as_set(
             turn.question,
             _Searching(self.backend, session, scope),
-            ResponseSynthesizer(
-                llm, config.response_mode, streaming=True, max_tokens=config.max_new_tokens
-            ),
+            llm,
+            self.backend.config,
             _history(session.turns[:-1]),
-            [best_only] if spare else [],
         )
         with closing(events):
             for event in events:

@@ -17,6 +17,7 @@ from rag.ui import rendering
 from rag.ui.backend import Backend
 from rag.ui.chat import IDLE_BOX, Chat
 from rag.ui.identity import Identity
+from rag.ui.jobs import Job
 from rag.ui.library import SCOPES, Library
 
 STYLE = Path(__file__).with_name("style.css")
@@ -35,14 +36,34 @@ FORGET = (
     "Remove all documents and the conversation of this browser from the disk? "
     "This cannot be undone."
 )
-# The buttons in the list of documents are plain HTML; a click becomes an event with the id.
-ON_LIST = """element.addEventListener('click', event => {
-  const button = event.target.closest('button.remove');
-  if (!button) return;
-  button.disabled = true;
-  if (button.dataset.id) trigger('remove', {id: button.dataset.id});
-  else trigger('stop', {key: button.dataset.key});
-});"""
+# The buttons in the list of documents and at the notes are plain HTML; pressing one becomes an
+# event that says what to do with what. The list is made anew while files are on their way: a
+# button may be another one when it is let go, and the one that had the focus gets it back.
+ON_LIST = """
+const button = event => event.target.closest?.('button[data-do]');
+const same = (one, other) => one && other && one.dataset.do === other.dataset.do
+  && one.dataset.key === other.dataset.key;
+const press = pressed => {
+  pressed.disabled = true;
+  trigger('click', {do: pressed.dataset.do, key: pressed.dataset.key});
+};
+let down = null, focused = null;
+element.addEventListener('pointerdown', event => { down = event.button ? null : button(event); });
+element.addEventListener('pointerup', event => {
+  if (same(down, button(event))) press(button(event));
+});
+element.addEventListener('click', event => {
+  if (!event.detail && button(event)) press(button(event));
+});
+document.addEventListener('focusin', event => {
+  focused = element.contains(event.target) ? button(event) : null;
+});
+document.addEventListener('pointerdown', () => { focused = null; });
+new MutationObserver(() => {
+  if (!focused || focused.isConnected) return;
+  [...element.querySelectorAll('button')].find(other => same(focused, other))?.focus();
+}).observe(element, {childList: true, subtree: true});
+"""
 # Where the list would cover the conversation, it is opened only when asked for.
 # An answer can be clicked for its sources; here by the keyboard too.
 ON_OPEN = """() => {
@@ -60,7 +81,6 @@ ON_OPEN = """() => {
 }"""
 KEEP_UPLOADS = 600
 """Seconds after which an uploaded file is deleted, taken in or not."""
-UPLOADS_AT_ONCE = 4
 ANSWERS_AT_ONCE = 16
 
 
@@ -99,7 +119,15 @@ def build(backend: Backend) -> gr.Blocks:
                 height=150,
                 elem_id="drop",
             )
-            notes = gr.HTML(elem_id="notes")
+            address = gr.Textbox(
+                label="Add a web page",
+                show_label=False,
+                placeholder="Add a web page: https://...",
+                max_lines=1,
+                container=False,
+                elem_id="address",
+            )
+            notes = gr.HTML(elem_id="notes", js_on_load=ON_LIST)
             documents = gr.HTML(elem_id="documents", js_on_load=ON_LIST)
             forget = gr.Button("Forget everything", size="sm", elem_id="forget")
             confirmed = gr.Checkbox(visible=False)
@@ -149,21 +177,26 @@ def build(backend: Backend) -> gr.Blocks:
                 gr.HTML("<h2>Sources</h2>")
                 sources = gr.HTML(rendering.sources(None), elem_id="sources")
         timer = gr.Timer(0.7)
+        refreshing = gr.Timer(0.7)
+        seen = gr.State(0)
 
         view = [chatbot, box, sources]
-        shelf = [documents, notes, scope]
+        shelf = [documents, notes, scope, refreshing]
 
         def ask(
             value: dict[str, Any], model: str, scope: str, request: gr.Request
         ) -> Iterator[tuple[Any, ...]]:
-            """Files in the question box go in first, so that the question can be about them."""
+            """Files in the question box are queued; the question waits for their words."""
+            files: list[Job] = []
             if value["files"]:
-                yield gr.skip(), gr.update(value={**value, "files": []}), *_nothing(4)
-                for update in library.upload(value["files"], request):
-                    yield *_nothing(3), *update
+                session = library.session(request)
+                files = library.take(session, value["files"])
+                value = {**value, "files": []}
+                shown = library.shelf(session, gr.update(value="mine"))
+                yield gr.skip(), gr.update(value=value), gr.skip(), *shown
                 scope = "mine"
-            for update in chat.ask(value, model, scope, request):
-                yield *update, *_nothing(3)
+            for update in chat.ask(value, model, scope, request, files):
+                yield *update, *_nothing(4)
 
         def load(request: gr.Request) -> tuple[Any, ...]:
             """What this browser had when it was here last."""
@@ -172,9 +205,8 @@ def build(backend: Backend) -> gr.Blocks:
             mine = backend.sessions.has_documents(session)
             return (
                 *chat.view(session, box=IDLE_BOX),
-                library.show(session),
-                "",
-                "mine" if mine else "samples",
+                *library.shelf(session, gr.update(value="mine" if mine else "samples")),
+                session.arrived,
             )
 
         def tick(request: gr.Request) -> tuple[Any, ...]:
@@ -189,7 +221,7 @@ def build(backend: Backend) -> gr.Blocks:
 
         def forget_all(confirmed: bool, request: gr.Request) -> tuple[Any, ...]:
             if not confirmed:
-                return _nothing(6)
+                return _nothing(8)
             library.forget(request)
             return load(request)
 
@@ -197,10 +229,9 @@ def build(backend: Backend) -> gr.Blocks:
             return trigger(fn, show_progress="hidden", api_visibility="private", **options)
 
         asking = {"concurrency_limit": ANSWERS_AT_ONCE, "concurrency_id": "ask"}
-        uploading = {"concurrency_limit": UPLOADS_AT_ONCE, "concurrency_id": "upload"}
         quick = {"concurrency_limit": None}
 
-        on(page.load, load, outputs=[*view, *shelf], **quick)
+        on(page.load, load, outputs=[*view, *shelf, seen], **quick)
         on(timer.tick, tick, outputs=[preparing, documents, model, timer], **quick)
         on(box.submit, ask, inputs=[box, model, scope], outputs=[*view, *shelf], **asking)
         on(chatbot.example_select, chat.suggested, inputs=model, outputs=view, **asking)
@@ -213,16 +244,19 @@ def build(backend: Backend) -> gr.Blocks:
         on(chatbot.undo, chat.undo, outputs=view, **quick)
         on(chatbot.clear, chat.clear, outputs=view, **quick)
         on(chatbot.select, chat.select, outputs=sources, **quick)
-        on(files.upload, library.upload, inputs=files, outputs=shelf, **uploading)
+        on(refreshing.tick, library.tick, inputs=seen, outputs=[*shelf, seen], **quick)
+        on(files.upload, library.upload, inputs=files, outputs=shelf, **quick)
         # The list shows what came in; the drop zone is for the next files.
         on(files.upload, lambda: None, outputs=files, **quick)
-        on(documents.stop, library.stop, **quick)
-        on(documents.remove, library.remove, outputs=shelf, **quick)
+        on(address.submit, library.add_page, inputs=address, outputs=shelf, **quick)
+        on(address.submit, lambda: "", outputs=address, **quick)
+        for buttons in (documents, notes):
+            on(buttons.click, library.press, outputs=shelf, **quick)
         on(
             forget.click,
             forget_all,
             inputs=confirmed,
-            outputs=[*view, *shelf],
+            outputs=[*view, *shelf, seen],
             js=f"() => confirm({json.dumps(FORGET)})",
             **quick,
         )

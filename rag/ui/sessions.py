@@ -1,4 +1,4 @@
-"""What belongs to one browser: its documents, its conversation, its running answer.
+"""What belongs to one browser: its documents, those on their way, its conversation, its answer.
 
 Each session is a folder of its own, so that nothing of one can be reached from another, and
 forgetting it is removing the folder: Chroma leaves deleted text in its database file.
@@ -14,15 +14,16 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rag.answering.events import Timings
-from rag.errors import StoreError
+from rag.errors import RivuletError, StoreError
 from rag.index.store import ChromaStore, StoredDocument
 from rag.types import FinishReason, Node, NodeWithScore, Usage
+from rag.ui.jobs import Job, Note, left_behind
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class Turn:
     """What the model wrote for itself before it answered."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Session:
     """One browser's things. `lock` is held by the one answer that may be written at a time."""
 
@@ -61,9 +62,14 @@ class Session:
     turns: list[Turn] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
     stop: threading.Event = field(default_factory=threading.Event)
-    on_the_way: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """Each file that is on its way in, by a key of its own: its name, and what is being done.
-    Taking it out stops it."""
+    jobs: list[Job] = field(default_factory=list)
+    """The files that are on their way in, and those that were when the process before ended."""
+    notes: list[Note] = field(default_factory=list)
+    """What became of the files that were added last."""
+    batches: int = 0
+    """How often something was added."""
+    arrived: int = 0
+    """The last addition of which something can be searched."""
     uploads: set[Path] = field(default_factory=set)
     """The files as they were uploaded, which are there for some minutes."""
     forgotten: bool = False
@@ -79,6 +85,12 @@ class Session:
                 kept.rename(kept.with_suffix(".damaged.json"))
         for turn in self.turns:  # the process ended in the middle of it
             turn.finish_reason = turn.finish_reason or "truncated"
+        self.jobs = left_behind(self.incoming)
+
+    @property
+    def incoming(self) -> Path:
+        """The folder of the files that are on their way."""
+        return self.folder / "incoming"
 
     def save(self) -> None:
         """Write the conversation, wholly or not at all."""
@@ -127,9 +139,14 @@ class Sessions:
         """
         key = hashlib.sha256(identity.encode()).hexdigest()[:32]
         with self._lock:
-            if key not in self._sessions:
-                self._sessions[key] = Session(self.folder / key)
-            return self._sessions[key]
+            session = self._sessions.get(key)
+            if session:
+                return session
+            session = self._sessions[key] = Session(self.folder / key)
+        if session.jobs:  # of the index of an interrupted file nothing may be left
+            with suppress(RivuletError):
+                self.drop_empty(session)
+        return session
 
     def has_documents(self, session: Session) -> bool:
         """Whether there is an index to open; reading must not make one."""
@@ -173,14 +190,13 @@ class Sessions:
         self.drop_empty(session)
 
     def drop_empty(self, session: Session) -> None:
-        """Remove the index if no document is in it, and none on its way: Chroma keeps the text
-        of deleted ones."""
+        """Remove the index if no document is in it and nobody uses it: Chroma keeps the text of
+        deleted ones."""
         if not self.has_documents(session):
             return
         key = session.folder.name
         with self.store(session) as store, self._lock:  # nobody begins to use it meanwhile
-            alone = self._used[key] == 1 and not session.on_the_way
-            if alone and not store.documents():
+            if self._used[key] == 1 and not store.documents():
                 self._stores.pop(key).close()
                 shutil.rmtree(session.folder / "chroma", ignore_errors=True)
 
@@ -188,7 +204,8 @@ class Sessions:
         """Remove everything of the session from memory and from the disk."""
         session.forgotten = True
         session.stop.set()
-        session.on_the_way.clear()
+        for job in list(session.jobs):
+            job.cancelled = True
         key = session.folder.name
         until = time.monotonic() + FORGET_PATIENCE
         while self._used[key] and time.monotonic() < until:  # a file that is just taken in

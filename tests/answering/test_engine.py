@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rag.answering import prompts
-from rag.answering.engine import answer
+from rag.answering.engine import answer, answer_as_set
 from rag.answering.events import (
     Begun,
     Event,
@@ -20,6 +20,7 @@ from rag.answering.events import (
 )
 from rag.answering.postprocessing import SimilarityPostprocessor, best_only
 from rag.answering.synthesis import ResponseSynthesizer
+from rag.config import Config
 from rag.errors import ContextWindowError, ProviderError, StoreError
 from rag.index.embedding import HashEmbedding
 from rag.index.ingestion import ingest
@@ -106,6 +107,20 @@ def test_what_a_post_processor_leaves_out_is_told_apart(retriever: VectorIndexRe
     assert [hit.node.file_name for hit in sources.nodes] == ["sky.txt"]
     assert sorted(hit.node.file_name for hit in sources.others) == ["grass.txt", "snow.txt"]
     assert "chlorophyll" not in llm.calls[0][0].content
+
+
+@pytest.mark.parametrize(
+    ("small", "mode", "passages"),
+    [(True, "compact", 1), (True, "simple_summarize", 3), (False, "compact", 3)],
+)
+def test_the_settings_decide_how_it_is_answered(
+    retriever: VectorIndexRetriever, small: bool, mode: Any, passages: int
+) -> None:
+    llm = Says(small=small)
+    config = Config(response_mode=mode, max_new_tokens=9)
+    (sources,) = of(Sources, answer_as_set(QUESTION, retriever, llm, config))
+    assert len(sources.nodes) == passages
+    assert llm.limits == [9]
 
 
 def test_what_did_not_fit_is_told_as_found_too() -> None:

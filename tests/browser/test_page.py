@@ -203,7 +203,7 @@ def test_bad_files_get_their_reasons_and_the_others_go_in(
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     upload(page, *(tmp_path / name for name in contents))
-    expect(page.locator("#notes .note")).to_have_count(len(contents))
+    expect(page.locator("#notes .note")).to_have_count(len(contents), timeout=PATIENCE)
     said = page.locator("#notes").inner_text()
     assert documents(page) == ["good.txt"]
     assert "good.txt is ready" in said
@@ -281,14 +281,14 @@ def test_the_same_file_from_two_browsers_goes_into_both(new_page: NewPage, tmp_p
     wait_for_answers(other, 1)
 
 
-def test_a_file_on_its_way_can_be_stopped(page: Page, tmp_path: Path) -> None:
+def test_a_file_on_its_way_can_be_cancelled(page: Page, tmp_path: Path) -> None:
     file = tmp_path / "long.txt"
     file.write_text("".join(f"Sentence number {n} of many.\n\n" for n in range(20_000)), "utf-8")
     upload(page, file)
-    page.locator("[aria-label='My documents']").get_by_text("embedding").wait_for()
-    page.get_by_role("button", name="Stop long.txt").click()
-    page.wait_for_selector("#notes .note.same")
-    assert "stopped; nothing was added" in page.locator("#notes").inner_text()
+    page.locator("[aria-label='My documents']").get_by_text("embedded").wait_for()
+    page.get_by_role("button", name="Cancel long.txt").click()
+    page.wait_for_selector("#notes .note.cancelled")
+    assert "cancelled; nothing was added" in page.locator("#notes").inner_text()
     assert documents(page) == []
 
 
@@ -298,7 +298,7 @@ def test_forgetting_while_a_file_is_on_its_way_leaves_nothing(
     file = tmp_path / "long.txt"
     file.write_text("".join(f"Zebrafinch number {n}.\n\n" for n in range(20_000)), "utf-8")
     upload(page, file)
-    page.locator("[aria-label='My documents']").get_by_text("embedding").wait_for()
+    page.locator("[aria-label='My documents']").get_by_text("embedded").wait_for()
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Forget everything").click()
     expect(page.locator("[aria-label='My documents']")).to_have_count(0)
@@ -312,7 +312,7 @@ def test_sources_of_an_earlier_answer_by_keyboard(page: Page, tmp_path: Path) ->
     for name, text in {"a.txt": "Anna plays the oboe.", "b.txt": "Boris plays chess."}.items():
         (tmp_path / name).write_text(text, "utf-8")
     upload(page, tmp_path / "a.txt", tmp_path / "b.txt")
-    expect(page.locator("#notes .note.good")).to_have_count(2)
+    expect(page.locator("#notes .note.good")).to_have_count(2, timeout=PATIENCE)
     ask(page, "What does Anna play?")
     wait_for_answers(page, 1)
     ask(page, "What does Boris play?")
@@ -328,7 +328,7 @@ def test_removing_a_document_takes_it_out_of_the_search(page: Page, tmp_path: Pa
     for name, text in {"a.txt": "Anna plays the oboe.", "b.txt": "Boris plays chess."}.items():
         (tmp_path / name).write_text(text, "utf-8")
     upload(page, tmp_path / "a.txt", tmp_path / "b.txt")
-    expect(page.locator("#notes .note.good")).to_have_count(2)
+    expect(page.locator("#notes .note.good")).to_have_count(2, timeout=PATIENCE)
     page.get_by_role("button", name="Remove a.txt").click()
     expect(page.locator("[aria-label='My documents'] .name")).to_have_count(1)
     ask(page, "What does Anna play?")

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
+from rag.documents import splitting
 from rag.documents.splitting import PASSAGE_TOKENS, STRETCH, split
 from rag.types import Document, Node
 
@@ -193,7 +194,7 @@ def test_paragraphs_go_together_as_long_as_they_fit() -> None:
 
 
 def test_long_text_is_cut_between_sentences() -> None:
-    text = " ".join(f"Sentence number {n} has exactly seven words." for n in range(60))
+    text = " ".join(f"Sentence number {n} has exactly seven words." for n in range(90))
     nodes = split(Document(text), words)
     assert len(nodes) > 2
     assert all(node.text.endswith("words.") for node in nodes)
@@ -241,3 +242,21 @@ def test_counting_by_words_splits_as_the_tokenizer_does() -> None:
         return len(tokenizer.encode(text, add_special_tokens=False).ids)
 
     assert split(document, tokenizer, 20) == split(document, count, 20)
+
+
+def test_what_stands_before_a_passage_joins_it_to_the_one_before() -> None:
+    text = "  First.\n\n# A\n\n" + "\n\n".join(f"Word{n} " * 150 for n in range(4)) + "\n## B\nx\n"
+    nodes = split(Document(text), words)
+    assert len(nodes) > 4
+    assert "".join(node.before + node.text for node in nodes) == text[: nodes[-1].end]
+
+
+@pytest.mark.parametrize(("heading", "limit"), [(1, 12), (5, 9), (9, 5), (30, 4)])
+def test_a_passage_is_so_short_that_the_model_reads_it_below_its_headings(
+    heading: int, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(splitting, "LEAST_TOKENS", 4)
+    text = "# " + "head " * heading + "\n\n" + "word " * 200
+    nodes = split(Document(text), words, 12, window=14)
+    assert max(words(node.text) for node in nodes) == limit
+    assert words("".join(node.text + " " for node in nodes)) == 200

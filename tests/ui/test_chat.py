@@ -15,7 +15,7 @@ import pytest
 from rag.answering import prompts
 from rag.errors import ModelUnavailableError, ProviderError
 from rag.index.embedding import HashEmbedding
-from rag.index.ingestion import ingest
+from rag.index.ingestion import Searchable, ingest
 from rag.llms.protocol import TextStream
 from rag.llms.scripted import ScriptedLLM
 from rag.preparation import Preparation
@@ -23,6 +23,7 @@ from rag.types import ChatMessage, Completion, Document
 from rag.ui import chat as module
 from rag.ui.backend import Backend
 from rag.ui.chat import MAX_QUESTION, Chat
+from rag.ui.jobs import Job
 from rag.ui.sessions import Session, Sessions
 
 MODEL = "scripted"
@@ -568,3 +569,39 @@ class TestPreparing:
         unstarted.start()
         *_, last = Chat(unstarted).ask(box("Why?"), MODEL, "samples", me)
         assert "No weights. Check the connection." in texts(last)[0]
+
+
+class TestFiles:
+    """A question waits for the words of its files, not for their vectors."""
+
+    @staticmethod
+    def job(name: str) -> Job:
+        return Job(Path("incoming", name), name)
+
+    def test_it_is_answered_once_all_are_searchable_or_failed(
+        self, chat: Chat, me: gr.Request
+    ) -> None:
+        report, bad = self.job("report.pdf"), self.job("bad.pdf")
+        views = chat.ask(box("Why?"), MODEL, "samples", me, [report, bad])
+        assert [texts(next(views))[0] for _ in range(2)][1].count("Reading report.pdf")
+        report.told(Searchable("report.pdf", "id", 900))
+        assert "Reading bad.pdf" in [texts(next(views))[0] for _ in range(2)][1]
+        bad.ended = True
+        *_, last = views
+        assert texts(last)[0] == ANSWER
+
+    def test_one_can_stop_waiting(self, chat: Chat, me: gr.Request) -> None:
+        views = chat.ask(box("Why?"), MODEL, "samples", me, [self.job("report.pdf")])
+        while "Reading" not in texts(next(views))[0]:
+            pass
+        chat.stop(me)
+        *_, last = views
+        assert chat.session(me).turns[0].finish_reason == "stopped"
+        assert last[1]["submit_btn"] is True
+
+    def test_a_question_without_files_does_not_wait(
+        self, chat: Chat, me: gr.Request, backend: Backend
+    ) -> None:
+        chat.session(me).jobs.append(self.job("report.pdf"))
+        assert ask_all(chat, me, "Why?").turns[0].answer == ANSWER
+        chat.session(me).jobs.clear()

@@ -2,7 +2,8 @@
 
 import dataclasses
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ import gradio as gr
 import pytest
 from bs4 import BeautifulSoup
 
+from rag.errors import ModelUnavailableError
 from rag.index import ingestion
-from rag.index.embedding import HashEmbedding
+from rag.index.embedding import HashEmbedding, Vector
 from rag.preparation import Preparation
+from rag.types import Document
 from rag.ui.backend import Backend
+from rag.ui.jobs import Job, left_behind
 from rag.ui.library import Library
 from rag.ui.sessions import Sessions
 from tests.documents.makers import archive, mail
@@ -35,7 +39,7 @@ def me(request_of: Callable[..., gr.Request]) -> gr.Request:
 def notes(update: tuple[Any, ...]) -> list[tuple[str, str]]:
     """Kind and text of each note."""
     soup = BeautifulSoup(update[1], "html.parser")
-    return [(p["class"][-1], p.text) for p in soup.find_all("p")]
+    return [(p["class"][-1], p.text) for p in soup.find_all("p", class_="note")]
 
 
 def rows(markup: str, label: str = "My documents") -> list[tuple[str, str]]:
@@ -48,9 +52,49 @@ def rows(markup: str, label: str = "My documents") -> list[tuple[str, str]]:
 
 
 def add(library: Library, me: gr.Request, *files: str) -> tuple[Any, ...]:
-    """The last update of an upload."""
-    *_, last = library.upload(list(files), me)
-    return last
+    """What a page shows that was open meanwhile, when all files are in or not."""
+    seen = library.session(me).arrived
+    library.upload(list(files), me)
+    return ended(library, me, seen)
+
+
+def ended(library: Library, me: gr.Request, seen: int = 0) -> tuple[Any, ...]:
+    """What the next tick shows, once nothing is on its way any more."""
+    until(lambda: not library.session(me).jobs)
+    return library.tick(seen, me)[:4]
+
+
+def until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + GUARD
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def press(library: Library, me: gr.Request, do: str, key: str = "") -> tuple[Any, ...]:
+    return library.press(gr.EventData(None, {"do": do, "key": key}), me)
+
+
+class Gate(HashEmbedding):
+    """Embeds files when it is open; questions, which are short, always."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.reached = threading.Event()
+
+    def embed(self, texts: Sequence[str]) -> list[Vector]:
+        if len(texts) > 1 or "gated" in texts[0]:
+            self.reached.set()
+            assert self.open.wait(GUARD)
+        return super().embed(texts)
+
+
+@pytest.fixture
+def gate(backend: Backend) -> Iterator[Gate]:
+    gate = Gate()
+    backend.embedding = Preparation("gate", lambda _: gate).start()
+    yield gate
+    gate.open.set()
 
 
 def names(library: Library, me: gr.Request) -> list[str]:
@@ -59,8 +103,8 @@ def names(library: Library, me: gr.Request) -> list[str]:
     return [document.name for document in reversed(documents)]
 
 
-def remove(library: Library, me: gr.Request, id_: str) -> tuple[str, str, Any]:
-    return library.remove(gr.EventData(None, {"id": id_}), me)
+def remove(library: Library, me: gr.Request, id_: str) -> tuple[Any, ...]:
+    return press(library, me, "remove", id_)
 
 
 def holding(folder: Path, text: str) -> list[Path]:
@@ -70,7 +114,8 @@ def holding(folder: Path, text: str) -> list[Path]:
 def test_a_file_goes_in(library: Library, me: gr.Request, upload: Upload) -> None:
     update = add(library, me, upload("fruit.md", "# Fruit\n\nThe apple is red."))
     assert notes(update) == [("good", "fruit.md is ready.")]
-    assert rows(update[0]) == [("fruit.md", "1 passage")]
+    assert rows(update[0]) == [("fruit.md", "ready, 1 passage")]
+    assert update[3].active is False
     assert update[2]["value"] == "mine"  # what was added is what is searched next
     hits = library.backend.retrieve(library.session(me), "mine", "apple")
     assert [(hit.node.text, hit.node.headings) for hit in hits] == [
@@ -91,16 +136,21 @@ def test_of_a_mixed_batch_the_good_ones_go_in(
         upload("two.html", "<p>The banana is yellow.</p>"),
     ]
     update = add(library, me, *files)
-    said = notes(update)
-    assert [kind for kind, _ in said] == ["good", "bad", "bad", "same", "same", "bad", "good"]
-    for (_, text), file in zip(said, files, strict=True):
-        assert text.startswith(Path(file).name)
-    assert "empty" in said[1][1]
-    assert "no PDF" in said[2][1]
-    assert "the same text, as one.txt, is here already" in said[3][1]
-    assert "it is here already" in said[4][1]
-    assert "cannot be read" in said[5][1]
-    assert names(library, me) == ["one.txt", "two.html"]
+    said = {text.partition(":")[0]: (kind, text) for kind, text in notes(update)}
+    assert {name: kind for name, (kind, _) in said.items()} == {
+        "one.txt is ready.": "good",
+        "empty.txt": "bad",
+        "fake.pdf": "bad",
+        "same.md": "same",
+        "one (2).txt": "same",
+        "picture.png": "bad",
+        "two.html is ready.": "good",
+    }
+    assert "empty" in said["empty.txt"][1]
+    assert "no PDF" in said["fake.pdf"][1]
+    assert "the same text, as one.txt, is here already" in said["same.md"][1]
+    assert "cannot be read" in said["picture.png"][1]
+    assert sorted(names(library, me)) == ["one.txt", "two.html"]
 
 
 def test_an_upload_does_not_take_the_file_from_another_browser(
@@ -120,44 +170,93 @@ def test_the_originals_go_when_everything_is_forgotten(
     assert not [file for file in (tmp_path / "uploads").rglob("*") if file.is_file()]
 
 
-def test_a_closed_tab_leaves_nothing_on_its_way(
-    library: Library, me: gr.Request, upload: Upload
+def test_what_is_on_its_way_is_shown_in_every_tab_and_can_be_cancelled(
+    library: Library, me: gr.Request, upload: Upload, gate: Gate
 ) -> None:
-    files = [upload(f"{n}.txt", f"The apple {n} is red.") for n in range(3)]
-    updates = library.upload(files, me)
-    next(updates)
-    updates.close()  # type: ignore[attr-defined]
-    assert library.session(me).on_the_way == {}
-    assert rows(library.show(library.session(me))) == []
-
-
-def test_a_file_on_its_way_can_be_stopped_and_the_others_go_in(
-    library: Library, me: gr.Request, upload: Upload
-) -> None:
-    files = [upload("a.txt", "The apple is red."), upload("b.txt", "The banana is yellow.")]
-    updates = library.upload(files, me)
-    next(updates)
-    key = next(iter(library.session(me).on_the_way))
-    library.stop(gr.EventData(None, {"key": key}), me)
-    *_, last = updates
-    assert notes(last) == [
-        ("same", "a.txt: stopped; nothing was added."),
-        ("good", "b.txt is ready."),
+    update = library.upload([upload("a.txt", "gated " * 9), upload("b.txt", "gated " * 8)], me)
+    assert [name for name, _ in rows(update[0])] == ["a.txt", "b.txt"]
+    assert update[3].active is True
+    assert gate.reached.wait(GUARD)
+    *shelf, arrived = library.tick(0, me)
+    assert rows(shelf[0]) == [
+        ("a.txt", "searchable, 0 of 1 passage embedded"),
+        ("b.txt", "searchable, 0 of 1 passage embedded"),
     ]
+    assert shelf[2]["value"] == "mine"  # what can be searched is searched next
+    assert library.tick(arrived, me)[2] == gr.skip()  # until the person chooses otherwise
+    assert shelf[3].active is True
+    buttons = BeautifulSoup(shelf[0], "html.parser").find_all("button")
+    assert [button.get("aria-label") or button.text for button in buttons] == [
+        "Cancel all",
+        "Cancel a.txt",
+        "Cancel b.txt",
+    ]
+    press(library, me, "cancel", buttons[2]["data-key"])
+    gate.open.set()
+    update = ended(library, me)
+    assert sorted(notes(update)) == [
+        ("cancelled", "b.txt: cancelled; nothing was added."),
+        ("good", "a.txt is ready."),
+    ]
+    assert rows(update[0]) == [("a.txt", "ready, 1 passage")]
+    assert update[3].active is False
+    assert notes(press(library, me, "dismiss")) == []
+
+
+def test_a_document_that_is_not_wholly_in_has_one_line(
+    library: Library, me: gr.Request, upload: Upload, gate: Gate
+) -> None:
+    """Whether the index has it already, so that its words can be searched, or not."""
+    library.upload([upload("a.txt", "gated " * 9)], me)
+    assert gate.reached.wait(GUARD)
+    (job,) = library.session(me).jobs
+    with library.backend.sessions.store(library.session(me)) as store:
+        store.add(Document("half", {}, job.half_in), [], [])
+    assert [name for name, _ in rows(library.show(library.session(me)))] == ["a.txt"]
+
+
+def test_what_was_interrupted_is_offered(library: Library, me: gr.Request, upload: Upload) -> None:
+    session = library.session(me)
+    for name in ("a.txt", "b.txt", "c.txt"):
+        Job.of_file(session.incoming, Path(upload(name, f"The {name} is red.")), name)
+    session.jobs = left_behind(session.incoming)
+    update = library.shelf(session)
+    assert rows(update[0]) == [(f"{name}.txt", "interrupted") for name in "abc"]
+    assert update[3].active is False  # nothing changes by itself
+    buttons = BeautifulSoup(update[0], "html.parser").find_all("button")
+    assert [button.get("aria-label") or button.text for button in buttons[:4]] == [
+        *("Add all again", "Remove all interrupted", "Add a.txt again", "Remove a.txt"),
+    ]
+    press(library, me, "discard", buttons[3]["data-key"])
+    assert press(library, me, "again", buttons[4]["data-key"])[3].active is True
+    until(lambda: session.notes)
     assert names(library, me) == ["b.txt"]
+    assert rows(library.show(session))[0] == ("c.txt", "interrupted")
+    press(library, me, "discard")
+    assert rows(library.show(session)) == [("b.txt", "ready, 1 passage")]
+    assert list(session.incoming.iterdir()) == []
 
 
-def test_each_file_is_shown_on_its_way(library: Library, me: gr.Request, upload: Upload) -> None:
-    text = "\n\n".join(f"This is paragraph {n}. " + "word " * 100 for n in range(80))
-    files = [upload("long.txt", text), upload("short.txt", "The apple is red.")]
-    seen = [dict(rows(update[0])) for update in library.upload(files, me)]
-    states = [row["long.txt"] for row in seen if "long.txt" in row]
-    steps = list(dict.fromkeys(state.split()[0] for state in states))
-    assert steps[:4] == ["reading", "splitting", "embedding", "storing"]
-    assert any(state.startswith("embedding 32 of ") for state in states)
-    assert states[-1].endswith("passages")
-    assert seen[0]["short.txt"] == "waiting"
-    assert seen[-1]["short.txt"] == "1 passage"
+def test_a_web_page_by_its_address(library: Library, me: gr.Request) -> None:
+    @dataclasses.dataclass
+    class Fetched:
+        path: Path
+        name: str
+
+    gate = threading.Event()
+
+    def fetch(address: str, folder: Path) -> Fetched:
+        assert gate.wait(GUARD)
+        (folder / "page.html").write_text("<h1>Herons</h1><p>They are grey.</p>")
+        return Fetched(folder / "page.html", "example.com › herons.html")
+
+    library.backend.intake._fetch = fetch
+    assert rows(library.add_page("  ", me)[0]) == []
+    update = library.add_page(" https://example.com/herons ", me)
+    assert rows(update[0])[0][0] == "https://example.com/herons"
+    gate.set()
+    assert notes(ended(library, me)) == [("good", "example.com › herons.html is ready.")]
+    assert names(library, me) == ["example.com › herons.html"]
 
 
 def test_the_files_of_an_archive_are_summed_up_and_the_bad_ones_named(
@@ -165,33 +264,35 @@ def test_the_files_of_an_archive_are_summed_up_and_the_bad_ones_named(
 ) -> None:
     members = {"a.md": "The apple is red.", "bad.pdf": "x", "b.md": "The banana is yellow."}
     file = upload("all.zip", archive({**members, "c.md": "The apple is red."}))
-    updates = list(library.upload([file], me))
-    states = [rows(update[0])[0] for update in updates if rows(update[0])]
-    assert ("all.zip", "b.md: embedding 0 of 1") in states
-    (bad, why), *others = notes(updates[-1])
+    update = add(library, me, file)
+    (bad, why), *others = notes(update)
     assert bad == "bad"
     assert why.startswith("all.zip/bad.pdf: it is named .pdf")
     assert others == [
         ("good", "all.zip: 2 documents of it can be searched."),
-        ("same", "all.zip: 1 document of it had been here already."),
+        ("same", "all.zip: 1 document of it had been here."),
     ]
     assert names(library, me) == ["all.zip/a.md", "all.zip/b.md"]
-    assert updates[-1][2]["value"] == "mine"
+    assert update[2]["value"] == "mine"
 
 
-def test_what_was_in_before_an_archive_was_stopped_stays(
-    library: Library, me: gr.Request, upload: Upload
+def test_what_was_in_before_an_archive_was_cancelled_stays(
+    library: Library, me: gr.Request, upload: Upload, gate: Gate
 ) -> None:
-    members = {f"{n}.md": f"The apple {n} is red." for n in range(9)}
-    updates = library.upload([upload("all.zip", archive(members))], me)
-    for update in updates:
-        if "1.md: " in update[0]:
-            break
-    library.stop(gr.EventData(None, {"key": next(iter(library.session(me).on_the_way))}), me)
-    *_, last = updates
-    assert notes(last) == [("good", "all.zip: stopped; 1 document of it stayed.")]
+    members = {"0.md": "The apple is red.", "1.md": "gated " * 5, "2.md": "The plum is blue."}
+    library.upload([upload("all.zip", archive(members))], me)
+    assert gate.reached.wait(GUARD)
+    shown = library.show(library.session(me))
+    assert rows(shown) == [
+        ("all.zip", "1.md: searchable, 0 of 1 passage embedded"),
+        ("all.zip/0.md", "ready, 1 passage"),
+    ]
+    press(library, me, "cancel", library.session(me).jobs[0].key)
+    gate.open.set()
+    update = ended(library, me)
+    assert notes(update) == [("cancelled", "all.zip: cancelled; 1 document of it stayed.")]
     assert names(library, me) == ["all.zip/0.md"]
-    assert last[2]["value"] == "mine"
+    assert update[2]["value"] == "mine"
 
 
 def test_a_mail_is_one_note_and_its_attachments_another(
@@ -206,9 +307,10 @@ def test_a_mail_is_one_note_and_its_attachments_another(
 
 def test_nothing_is_uploaded(library: Library, me: gr.Request) -> None:
     for files in (None, []):
-        (update,) = library.upload(files, me)
+        update = library.upload(files, me)
         assert notes(update) == []
         assert update[2] == gr.skip()
+        assert update[3].active is False
     assert not library.session(me).folder.exists()
 
 
@@ -218,8 +320,9 @@ def test_a_file_over_the_limit(
     small = dataclasses.replace(library.backend.config, max_file_mb=1)
     monkeypatch.setattr(library.backend, "config", small)
     update = add(library, me, upload("big.txt", "x" * 1_000_001), upload("small.txt", "An apple."))
-    (bad, why), (good, _) = notes(update)
-    assert (bad, good) == ("bad", "good")
+    said = dict(notes(update))
+    assert set(said) == {"bad", "good"}
+    why = said["bad"]
     assert "RAG_MAX_FILE_MB" in why
 
 
@@ -249,7 +352,7 @@ def test_an_unexpected_error_does_not_stop_the_batch(
 
     monkeypatch.setattr(ingestion, "load_isolated", failing)
     update = add(library, me, upload("odd.txt", "x"), upload("good.txt", "The apple is red."))
-    assert [kind for kind, _ in notes(update)] == ["bad", "good"]
+    assert {kind for kind, _ in notes(update)} == {"bad", "good"}
     assert "internal detail" not in str(update)
     assert "internal detail" in caplog.text
     assert names(library, me) == ["good.txt"]
@@ -259,14 +362,13 @@ def test_removing(library: Library, me: gr.Request, upload: Upload) -> None:
     add(library, me, upload("a.txt", "The apple is red."), upload("b.txt", "The banana is not."))
     first, second = reversed(library.backend.sessions.documents(library.session(me)))
     update = remove(library, me, first.id_)
-    assert rows(update[0]) == [("b.txt", "1 passage")]
+    assert rows(update[0]) == [("b.txt", "ready, 1 passage")]
     assert update[2] == gr.skip()
     hits = library.backend.retrieve(library.session(me), "mine", "apple")
     assert [hit.node.file_name for hit in hits] == ["b.txt"]
     update = remove(library, me, second.id_)
     assert rows(update[0]) == []
     assert update[2]["value"] == "samples"
-    assert notes(update) == []
 
 
 def test_removing_the_last_leaves_no_byte(
@@ -285,11 +387,9 @@ def test_removing_the_last_while_a_bad_file_is_on_its_way_leaves_no_byte(
 ) -> None:
     add(library, me, upload("a.txt", "The zanzibarquince is red."))
     (document,) = library.backend.sessions.documents(library.session(me))
-    updates = library.upload([upload("bad.pdf", "no PDF")], me)
-    next(updates)
+    library.upload([upload("bad.pdf", "no PDF")], me)
     remove(library, me, document.id_)
-    *_, last = updates
-    assert notes(last)[0][0] == "bad"
+    assert notes(ended(library, me))[0][0] == "bad"
     assert holding(library.session(me).folder, "zanzibarquince") == []
 
 
@@ -299,7 +399,7 @@ def test_removing_what_is_not_there(
 ) -> None:
     remove(library, me, id_)
     add(library, me, upload("a.txt", "The apple is red."))
-    assert rows(remove(library, me, id_)[0]) == [("a.txt", "1 passage")]
+    assert rows(remove(library, me, id_)[0]) == [("a.txt", "ready, 1 passage")]
 
 
 def test_nobody_can_remove_what_is_anothers(
@@ -321,19 +421,21 @@ def test_forgetting(library: Library, me: gr.Request, upload: Upload, tmp_path: 
     assert rows(library.show(library.session(me))) == []
 
 
-def test_forgetting_during_an_upload(
-    library: Library, me: gr.Request, upload: Upload, tmp_path: Path
+def test_forgetting_while_files_are_on_their_way(
+    library: Library, me: gr.Request, upload: Upload, tmp_path: Path, gate: Gate
 ) -> None:
-    files = [upload(f"{n}.txt", f"The zanzibarquince {n} is red.") for n in range(3)]
-    updates = library.upload(files, me)
-    for update in updates:
-        if notes(update):
-            break  # one is in, one is next
-    library.forget(me)
-    *_, last = updates
-    assert [kind for kind, _ in notes(last)].count("good") == 1  # and no word of the others
-    assert len(notes(last)) == 1
-    assert names(library, me) == []
+    files = [upload(f"{n}.txt", f"The gated zanzibarquince {n} is red.") for n in range(3)]
+    session = library.session(me)
+    library.upload(files, me)
+    assert gate.reached.wait(GUARD)
+    forgetting = threading.Thread(target=library.forget, args=(me,))
+    forgetting.start()
+    until(lambda: session.forgotten)
+    gate.open.set()
+    forgetting.join(GUARD)
+    until(lambda: not session.jobs)
+    assert rows(library.tick(0, me)[0]) == []
+    assert notes(library.tick(0, me)) == []
     assert holding(tmp_path, "zanzibarquince") == []
 
 
@@ -343,7 +445,7 @@ def test_the_list_has_ones_own_and_the_samples(
     add(library, request_of(1), upload("a.txt", "The apple is red."))
     mine = library.show(library.session(request_of(1)))
     others = library.show(library.session(request_of(2)))
-    assert rows(mine) == [("a.txt", "1 passage")]
+    assert rows(mine) == [("a.txt", "ready, 1 passage")]
     assert rows(others) == []
     for shown in (mine, others):
         assert rows(shown, "Sample documents") == [("sample.txt", "1 passage")]
@@ -362,8 +464,9 @@ def test_documents_of_another_embedding_model_are_told(
     ((kind, text),) = notes(add(library, me, upload("b.txt", "The banana is yellow.")))
     assert kind == "bad"
     assert "RAG_EMBED_MODEL=hash" in text
-    ((kind, text),) = notes(remove(library, me, "x"))
+    *_, (kind, text) = notes(remove(library, me, "x"))
     assert kind == "bad"
+    assert "RAG_EMBED_MODEL=hash" in text
     library.forget(me)
     assert notes(add(library, me, upload("b.txt", "The banana is yellow.")))[0][0] == "good"
     library.backend.sessions.close()
@@ -377,14 +480,27 @@ def test_a_file_waits_for_the_search_model(
         "the search model", lambda _: go.wait(GUARD) and HashEmbedding()
     )
     unstarted.start()
-    updates = Library(unstarted).upload([upload("a.txt", "The apple is red.")], me)
-    first = next(updates)
-    assert "Preparing the search model" in rows(first[0])[0][1]
-    assert rows(first[0], "Sample documents") == [("sample.txt", "waiting for the search model")]
+    library = Library(unstarted)
+    library.upload([upload("a.txt", "The apple is red.")], me)
+    until(lambda: "Preparing" in library.show(library.session(me)))
+    shown = library.show(library.session(me))
+    assert "Preparing the search model" in rows(shown)[0][1]
+    assert rows(shown, "Sample documents") == [("sample.txt", "waiting for the search model")]
     go.set()
-    *_, last = updates
-    assert notes(last) == [("good", "a.txt is ready.")]
+    assert notes(ended(library, me)) == [("good", "a.txt is ready.")]
     unstarted.samples.result()
+
+
+def test_without_a_search_model_a_file_is_told_why(
+    unstarted: Backend, me: gr.Request, upload: Upload
+) -> None:
+    def make(report: Any) -> HashEmbedding:
+        raise ModelUnavailableError("No weights. Check the connection.")
+
+    unstarted.embedding = Preparation("the search model", make).start()
+    library = Library(unstarted)
+    library.upload([upload("a.txt", "The apple is red.")], me)
+    assert notes(ended(library, me)) == [("bad", "a.txt: No weights. Check the connection.")]
 
 
 def test_two_browsers_upload_at_the_same_time(
@@ -403,4 +519,4 @@ def test_two_browsers_upload_at_the_same_time(
     for thread in threads:
         thread.join(GUARD)
     for number in files:
-        assert names(library, request_of(number)) == [f"{number}-0.txt", f"{number}-1.txt"]
+        assert set(names(library, request_of(number))) == {f"{number}-0.txt", f"{number}-1.txt"}

@@ -1,15 +1,18 @@
 """Turns, sources and documents as the page shows them, whatever they are made of."""
 
 import re
+from pathlib import Path
 
 import pytest
 from bs4 import BeautifulSoup
 from markdown_it import MarkdownIt
 
 from rag.answering.events import Timings
+from rag.index.ingestion import Progress
 from rag.index.store import StoredDocument
 from rag.types import FinishReason, Node, NodeWithScore, Usage
 from rag.ui import rendering
+from rag.ui.jobs import Event, Job, Note
 from rag.ui.rendering import as_text
 from rag.ui.sessions import Turn
 
@@ -51,6 +54,15 @@ def hit(text: str = "The sky is blue.", name: str = "a.pdf", **place: object) ->
 
 def stored(name: str, pages: int = 0, passages: int = 1, id_: str = "d1") -> StoredDocument:
     return StoredDocument(id_, name, pages, passages, 10, 0.0, "")
+
+
+def job(name: str, *events: Event) -> Job:
+    """One that waits, or has got as far as its events tell."""
+    made = Job(Path("incoming", f"key of {name}"), name)
+    for event in events:
+        made.steps = (e for e in events)
+        made.told(event)
+    return made
 
 
 def parts(turn: Turn, status: str = "") -> list[str]:
@@ -291,7 +303,7 @@ class TestLibrary:
         ]
 
     def test_without_documents(self) -> None:
-        soup = safe(rendering.library([], [], ["s.md"], {}))
+        soup = safe(rendering.library([], [], ["s.md"], []))
         assert "None yet" in soup.find(class_="hint").text
         assert self.rows(soup, "Sample documents") == [("s.md", "waiting for the search model")]
         assert not soup.find("button")
@@ -302,14 +314,15 @@ class TestLibrary:
                 [stored("a.pdf", 1, 1), stored("b.md", 0, 1234), stored("c.pdf", 12, 5)],
                 [stored("s.md", 0, 4)],
                 ["s.md", "t.md"],
-                {"key": ("new.pdf", "embedding 32 of 90")},
+                [job("new.pdf", Progress("new.pdf", "embedding", 32, 1090)), job("next.pdf")],
             )
         )
         assert self.rows(soup, "My documents") == [
-            ("new.pdf", "embedding 32 of 90"),
-            ("a.pdf", "1 page, 1 passage"),
-            ("b.md", "1,234 passages"),
-            ("c.pdf", "12 pages, 5 passages"),
+            ("new.pdf", "searchable, 32 of 1,090 passages embedded"),
+            ("next.pdf", "waiting"),
+            ("a.pdf", "ready, 1 page, 1 passage"),
+            ("b.md", "ready, 1,234 passages"),
+            ("c.pdf", "ready, 12 pages, 5 passages"),
         ]
         assert self.rows(soup, "Sample documents") == [
             ("s.md", "4 passages"),
@@ -319,46 +332,85 @@ class TestLibrary:
     def test_ones_own_can_be_removed(self) -> None:
         own = [stored("a.pdf", id_="one"), stored("b.pdf", id_="two")]
         samples = [stored("s.md", id_="sample")]
-        soup = safe(rendering.library(own, samples, ["s.md"], {"key": ("new.pdf", "reading")}))
+        soup = safe(rendering.library(own, samples, ["s.md"], [job("new.pdf")]))
         buttons = soup.find_all("button")
-        assert [button.get("data-id") for button in buttons] == [None, "one", "two"]
-        assert [button.get("data-key") for button in buttons] == ["key", None, None]
+        assert [button["data-key"] for button in buttons] == ["key of new.pdf", "one", "two"]
+        assert [button["data-do"] for button in buttons] == ["cancel", "remove", "remove"]
         assert [button["aria-label"] for button in buttons] == [
-            "Stop new.pdf",
+            "Cancel new.pdf",
             "Remove a.pdf",
             "Remove b.pdf",
         ]
 
     def test_a_problem_is_told_instead(self) -> None:
-        soup = safe(rendering.library([], [], [], {}, "Set <RAG_EMBED_MODEL>"))
+        soup = safe(rendering.library([], [], [], [], "Set <RAG_EMBED_MODEL>"))
         assert soup.find(role="alert").text == "Set <RAG_EMBED_MODEL>"
         assert "None yet" not in soup.text
 
     @pytest.mark.parametrize("hostile", HOSTILE)
     def test_names_and_steps_are_text(self, hostile: str) -> None:
+        left = job(hostile)
+        left.interrupted = True
         soup = safe(
             rendering.library(
                 [stored(hostile, id_=hostile)],
                 [stored(hostile)],
                 [hostile],
-                {hostile: (hostile, hostile)},
+                [job(hostile, Progress(hostile, hostile)), left],
                 hostile,
             )
         )
-        assert [span.text for span in soup.find_all(class_="name")] == [hostile] * 3
-        stop, remove = soup.find_all("button")
-        assert (stop["data-key"], stop["aria-label"]) == (hostile, f"Stop {hostile}")
-        assert (remove["data-id"], remove["aria-label"]) == (hostile, f"Remove {hostile}")
+        assert [span.text for span in soup.find_all(class_="name")] == [hostile] * 4
+        cancel, again, discard, remove = soup.find_all("button")
+        assert cancel["aria-label"] == f"Cancel {hostile}"
+        assert again["aria-label"] == f"Add {hostile} again"
+        assert discard["aria-label"] == f"Remove {hostile}"
+        assert (remove["data-key"], remove["aria-label"]) == (hostile, f"Remove {hostile}")
         assert soup.find(role="alert").text == hostile
 
     @pytest.mark.parametrize("hostile", HOSTILE)
     def test_notes_are_text(self, hostile: str) -> None:
-        soup = safe(rendering.notes([("good", "a is ready."), ("bad", hostile)]))
-        good, bad = soup.find_all("p")
+        soup = safe(rendering.notes([Note("good", "a is ready."), Note("bad", hostile)]))
+        good, bad = soup.find_all(class_="note")
         assert (good["role"], good["class"]) == ("status", ["note", "good"])
         assert (bad["role"], bad["class"]) == ("alert", ["note", "bad"])
         assert bad.text == hostile
         assert rendering.notes([]) == ""
+        assert soup.find("button")["aria-label"] == "Dismiss these messages"
+
+    def test_many_notes_of_a_kind_are_summed_up(self) -> None:
+        said = [Note("good", f"{n} is ready.") for n in range(200)] + [Note("bad", "x: <b>no</b>")]
+        soup = safe(rendering.notes(said))
+        (many,) = soup.find_all("details")
+        assert many.summary.text == "200 files are ready."
+        assert len(many.find_all("p")) == 200
+        assert soup.find(role="alert").text == "x: <b>no</b>"
+
+    def test_the_state_of_what_is_on_its_way(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        now = 0.0
+        monkeypatch.setattr("time.monotonic", lambda: now)
+        told = job("a.zip", Progress("a.zip", "reading"))
+
+        def state() -> str:
+            (row,) = self.rows(safe(rendering.library([], [], [], [told])), "My documents")
+            return row[1]
+
+        assert state() == "reading"
+        for done, said in (
+            (0, "b.md: searchable, 0 of 900 passages embedded"),
+            (32, "b.md: searchable, 32 of 900 passages embedded, 32 a second, 27 s left"),
+            (33, "b.md: searchable, 33 of 900 passages embedded, 16 a second, 53 s left"),
+            (34, "b.md: searchable, 34 of 900 passages embedded, 11 a second, 76 s left"),
+            (35, "b.md: searchable, 35 of 900 passages embedded, 9 a second, 99 s left"),
+            (36, "b.md: searchable, 36 of 900 passages embedded, 7 a second, 2 min left"),
+        ):
+            told.told(Progress("a.zip/b.md", "embedding", done, 900))
+            assert state() == said
+            now += 1
+        told.told(Progress("a.zip/b.md", "storing", 900, 900))
+        assert state() == "b.md: storing"
+        told.cancelled = True
+        assert state() == "cancelling"
 
     @pytest.mark.parametrize("hostile", HOSTILE)
     def test_what_is_prepared_is_text(self, hostile: str) -> None:
@@ -373,8 +425,8 @@ def test_the_markup_is_well_formed() -> None:
     for markup in (
         *parts(turn),
         rendering.sources(turn),
-        rendering.library(own, own, ["s.md"], {"k": ("x", "y")}, "z"),
-        rendering.notes([("bad", "x")]),
+        rendering.library(own, own, ["s.md"], [job("x"), job("y")], "z"),
+        rendering.notes([Note("bad", "x")] * 9),
     ):
         open_: list[str] = []
         for closing, name in re.findall(r"<(/?)(\w+)", markup):

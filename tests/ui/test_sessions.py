@@ -16,6 +16,7 @@ from rag.index.ingestion import Ingested, ingest
 from rag.index.store import ChromaStore
 from rag.types import Document, Node, NodeWithScore, Usage
 from rag.ui import sessions as module
+from rag.ui.jobs import Job, Note
 from rag.ui.sessions import Session, Sessions, Turn
 
 EMBEDDING = HashEmbedding()
@@ -88,20 +89,22 @@ def test_looking_makes_nothing(sessions: Sessions, folder: Path) -> None:
     assert not folder.exists()
 
 
-def test_two_browsers_see_nothing_of_each_other(sessions: Sessions) -> None:
+def test_two_browsers_see_nothing_of_each_other(sessions: Sessions, folder: Path) -> None:
     one, two = sessions.get("one"), sessions.get("two")
     put(sessions, one, "The apple is red.", "apple.txt")
     put(sessions, two, "The banana is yellow.", "banana.txt")
     one.turns.append(Turn("About apples?"))
     one.stop.set()
-    one.on_the_way["x"] = "reading"
+    one.jobs.append(Job(folder / "x", "x"))
+    one.notes.append(Note("good", "x is ready."))
     assert [document.name for document in sessions.documents(one)] == ["apple.txt"]
     assert [document.name for document in sessions.documents(two)] == ["banana.txt"]
     assert search(sessions, one, "banana yellow") == ["The apple is red."]
     assert search(sessions, two, "apple red") == ["The banana is yellow."]
     assert two.turns == []
     assert not two.stop.is_set()
-    assert two.on_the_way == {}
+    assert two.jobs == []
+    assert two.notes == []
 
 
 def test_everything_is_there_after_a_restart(sessions: Sessions, folder: Path) -> None:
@@ -264,12 +267,12 @@ def test_removing_the_last_document_leaves_no_byte(sessions: Sessions, folder: P
     assert search(sessions, session, "apple") == ["The banana is yellow."]
 
 
-def test_the_index_of_a_file_on_its_way_is_not_removed(sessions: Sessions) -> None:
+def test_the_index_that_a_file_is_going_into_is_not_removed(sessions: Sessions) -> None:
     session = sessions.get("one")
     id_ = put(sessions, session, "The apple is red.")
-    session.on_the_way["b.txt"] = "reading"
-    sessions.remove_document(session, id_)
-    assert sessions.has_documents(session)
+    with sessions.store(session):
+        sessions.remove_document(session, id_)
+        assert sessions.has_documents(session)
     assert sessions.documents(session) == []
 
 

@@ -1,0 +1,1 @@
+"""questions with known answers -> figures of how well they are found and answered."""
