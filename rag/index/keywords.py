@@ -35,6 +35,8 @@ of the question, its commonest words, which weigh least, only put the best by th
 docs/decisions.md."""
 AGAIN = 500
 """So many of these."""
+COUNTED = 2_000
+"""Words whose passages are kept counted until something changes."""
 _MANY_RANGES = 400
 """SQLite's expressions may be 1,000 deep."""
 
@@ -93,6 +95,7 @@ class KeywordIndex:
     def __init__(self, folder: Path | None):
         self._lock = threading.RLock()
         self._path = folder and folder / FILE
+        self._counts: dict[tuple[str, str], int] = {}  # of passages that have a term; see `_rarest`
         try:
             self._db = self._open()
         except sqlite3.DatabaseError:
@@ -207,7 +210,12 @@ class KeywordIndex:
             "SELECT count(*) FROM"  # noqa: S608
             f" (SELECT 1 FROM words WHERE words MATCH ? {where} LIMIT {SCORED + 1})"
         )
-        found = [(self._db.execute(count, (term,)).fetchone()[0], term) for term in terms]
+        if len(self._counts) > COUNTED:
+            self._counts.clear()
+        for term in terms:
+            if (where, term) not in self._counts:
+                (self._counts[where, term],) = self._db.execute(count, (term,)).fetchone()
+        found = [(self._counts[where, term], term) for term in terms]
         kept: list[str] = []
         total = 0
         for number, term in sorted(found, key=lambda one: one[0]):
@@ -329,6 +337,7 @@ class KeywordIndex:
             nested = db.in_transaction
             if not nested:
                 db.execute("BEGIN IMMEDIATE")
+                self._counts.clear()
             try:
                 yield db
             except BaseException:
