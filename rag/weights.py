@@ -80,6 +80,8 @@ def loading() -> Iterator[tuple[Any, Any]]:
     busy with something else (a browser is enough) that made decoding 30 times slower here.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read once, when torch is loaded
+    # Code that oneDNN makes for each shape of a product, and keeps: 1,024 of them by default.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
     with _loading:
         import torch
         import transformers

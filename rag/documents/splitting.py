@@ -11,6 +11,8 @@ from itertools import pairwise
 
 from semantic_text_splitter import MarkdownSplitter, TextSplitter
 from tokenizers import Tokenizer
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from rag.types import Document, Node
 
@@ -22,6 +24,9 @@ LEAST_TOKENS = 64
 STRETCH = 20_000
 """Characters the splitter is given at once. Where it finds no words, its time grows with the square
 of them: 43 s for 200,000 characters of Chinese without a full stop."""
+
+WORDS = 50_000
+"""Words whose tokens are kept counted."""
 
 _HEADING = re.compile(r"^(#{1,6})[ \t]+(.+?)[ \t]*#*$")
 _FENCE = re.compile(r"^ {0,3}(`{3,}(?=[^`]*$)|~{3,})")  # ```x``` is code within a line
@@ -76,6 +81,25 @@ def split(
     return nodes
 
 
+@lru_cache(maxsize=2)
+def _by_words(tokenizer: Tokenizer) -> Callable[[str], int] | None:
+    """Counts like `tokenizer`, each word once: the splitter asks for the same words many times.
+
+    None where what a word becomes hangs on what is before it, as in a vocabulary that has spaces.
+    """
+    normalizer = tokenizer.normalizer
+    if not isinstance(tokenizer.pre_tokenizer, BertPreTokenizer) or not (
+        normalizer is None or isinstance(normalizer, BertNormalizer)
+    ):
+        return None
+
+    @lru_cache(WORDS)
+    def count(word: str) -> int:
+        return len(tokenizer.encode(word, add_special_tokens=False).ids)
+
+    return lambda text: sum(map(count, text.split()))
+
+
 @lru_cache(maxsize=64)
 def _splitter(
     kind: type[TextSplitter] | type[MarkdownSplitter],
@@ -83,9 +107,11 @@ def _splitter(
     max_tokens: int,
 ) -> TextSplitter | MarkdownSplitter:
     """Kept, because making one takes longer than splitting a page."""
-    if isinstance(tokenizer, Tokenizer):
-        return kind.from_huggingface_tokenizer(tokenizer, max_tokens)
-    return kind.from_callback(tokenizer, max_tokens)
+    if not isinstance(tokenizer, Tokenizer):
+        return kind.from_callback(tokenizer, max_tokens)
+    if count := _by_words(tokenizer):
+        return kind.from_callback(count, max_tokens)
+    return kind.from_huggingface_tokenizer(tokenizer, max_tokens)
 
 
 def _count(tokenizer: Tokenizer | Callable[[str], int], text: str) -> int:

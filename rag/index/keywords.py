@@ -22,13 +22,21 @@ from numpy.typing import NDArray
 from rag.errors import StoreError
 from rag.index.embedding import Embedded, Vector
 from rag.index.records import from_node, to_node
-from rag.index.words import TOKENIZER, any_of, spaced
+from rag.index.words import TOKENIZER, spaced, terms_of
 from rag.types import Node
 
 FILE = "words.sqlite3"
-FORMAT = 1
+FORMAT = 2
 HEADINGS_WEIGHT = 2.0
 """What a word counts in the headings above a passage; in its text 1. See docs/decisions.md."""
+SCORED = 10_000
+"""Passages that a search gives a BM25 score, which takes about 0.7 µs each. Where more have a word
+of the question, its commonest words, which weigh least, only put the best by the others in order:
+docs/decisions.md."""
+AGAIN = 500
+"""So many of these."""
+COUNTED = 2_000
+"""Words whose passages are kept counted until something changes."""
 _MANY_RANGES = 400
 """SQLite's expressions may be 1,000 deep."""
 
@@ -41,10 +49,14 @@ CREATE TABLE documents (
     first INTEGER, last INTEGER, record TEXT
 );
 CREATE INDEX documents_id ON documents (id);
-CREATE TABLE passages (number INTEGER PRIMARY KEY, node TEXT, vector BLOB, tokens BLOB);
+CREATE TABLE passages (number INTEGER PRIMARY KEY, node TEXT);
+CREATE TABLE vectors (number INTEGER PRIMARY KEY, vector BLOB);
+CREATE TABLE tokens (number INTEGER PRIMARY KEY, signs BLOB);
 CREATE VIRTUAL TABLE words USING fts5(text, headings, tokenize="{TOKENIZER}");
 PRAGMA user_version = {FORMAT};
-"""  # the rows of words have the numbers of passages; a document's have no gap in them
+"""
+# Rows have the numbers of passages; a document's have no gap in them. What is read of many passages
+# at once lies together.
 
 
 @dataclass(frozen=True)
@@ -89,6 +101,7 @@ class KeywordIndex:
         self._lock = threading.RLock()
         self._path = folder and folder / FILE
         self._next = 1  # numbers that a search has at hand must not come to mean another passage
+        self._counts: dict[tuple[str, str], int] = {}  # of passages that have a term; see `_rarest`
         try:
             self._db = self._open()
         except sqlite3.DatabaseError as error:
@@ -134,13 +147,16 @@ class KeywordIndex:
     def embed(self, first: int, embedded: Sequence[Embedded]) -> None:
         """Keep what the passages from number `first` on were embedded to."""
         with self._changing() as db:
-            db.executemany(
-                "UPDATE passages SET vector = ?, tokens = ? WHERE number = ?",
-                (
-                    (_to_bytes(each.vector), _signs(each.tokens), first + n)
-                    for n, each in enumerate(embedded)
-                ),
-            )
+            for n, each in enumerate(embedded):
+                for table, content in (
+                    ("vectors", _to_bytes(each.vector)),
+                    ("tokens", _signs(each.tokens)),
+                ):
+                    db.execute(
+                        f"INSERT OR REPLACE INTO {table} SELECT number, ? FROM passages"  # noqa: S608
+                        " WHERE number = ?",  # or it was removed meanwhile
+                        (content, first + n),
+                    )
 
     def finish(self, pending: str, key: str) -> None:
         """What was put in as `pending` is ready, as `key`: it takes the place of all other
@@ -179,33 +195,67 @@ class KeywordIndex:
         `documents` are identities: only these are searched. BM25 is FTS5's, with k1 = 1.2 and
         b = 0.75; it is not below 0 here, and there is no highest.
         """
-        terms = any_of(question)
+        terms = terms_of(question)
         where, ranges = self._where(documents)
         if not terms or (documents is not None and not ranges):
             return {}
-        with self._reading() as db:
-            rows = db.execute(
-                f"SELECT rowid, -bm25(words, 1.0, {HEADINGS_WEIGHT}) AS score FROM words"  # noqa: S608 - our own numbers
-                f" WHERE words MATCH ? {where} ORDER BY score DESC LIMIT ?",
-                (terms, top_k),
-            ).fetchall()
-        return dict(rows)
+        with self._reading():
+            rarest = self._rarest(terms, where, ranges)
+            if len(rarest) < len(terms):
+                found = self._ranked(rarest, where, max(AGAIN, top_k))
+                where = f" AND +rowid IN ({','.join(str(number) for number, _ in found)})"
+            return dict(self._ranked(terms, where, top_k))
 
-    def numbers(self, keys: Collection[str]) -> dict[str, int]:
-        """The numbers of the first passages of those documents that are there and ready."""
+    def _ranked(self, terms: Sequence[str], where: str, top_k: int) -> list[tuple[int, float]]:
+        return self._db.execute(
+            f"SELECT rowid, -bm25(words, 1.0, {HEADINGS_WEIGHT}) AS score FROM words"  # noqa: S608 - our own numbers
+            f" WHERE words MATCH ? {where} ORDER BY score DESC LIMIT ?",
+            (" OR ".join(terms), top_k),
+        ).fetchall()
+
+    def _rarest(self, terms: list[str], where: str, ranges: Sequence[tuple[int, int]]) -> list[str]:
+        """Those of `terms` that together are in at most SCORED passages; one in any case."""
+        if (_total(ranges) or self.count()) <= SCORED:
+            return terms
+        count = (
+            "SELECT count(*) FROM"  # noqa: S608
+            f" (SELECT 1 FROM words WHERE words MATCH ? {where} LIMIT {SCORED + 1})"
+        )
+        if len(self._counts) > COUNTED:
+            self._counts.clear()
+        for term in terms:
+            if (where, term) not in self._counts:
+                (self._counts[where, term],) = self._db.execute(count, (term,)).fetchone()
+        found = [(self._counts[where, term], term) for term in terms]
+        kept: list[str] = []
+        total = 0
+        for number, term in sorted(found, key=lambda one: one[0]):
+            total += number
+            if kept and total > SCORED:
+                break
+            kept.append(term)
+        return kept
+
+    def numbers(
+        self, keys: Collection[str], documents: Collection[str] | None = None
+    ) -> dict[str, int]:
+        """The numbers of the first passages of those documents that are there and ready.
+
+        Only of `documents`, which are identities, where these are given.
+        """
         with self._reading() as db:
             rows = db.execute(
-                f"SELECT key, first FROM documents WHERE ready AND key IN ({_marks(keys)})",  # noqa: S608
+                f"SELECT key, first, id FROM documents WHERE ready AND key IN ({_marks(keys)})",  # noqa: S608
                 tuple(keys),
             ).fetchall()
-        return dict(rows)
+        return {key: first for key, first, id_ in rows if documents is None or id_ in documents}
 
     def passages(self, numbers: Collection[int]) -> list[Passage]:
         """The passages with these numbers, of those that are still there."""
         with self._reading() as db:
             rows = db.execute(
-                "SELECT number, node, vector, tokens FROM passages"  # noqa: S608
-                f" WHERE number IN ({_marks(numbers)})",
+                "SELECT number, node, vector, signs FROM passages LEFT JOIN vectors USING (number)"  # noqa: S608
+                f" LEFT JOIN tokens USING (number) WHERE number IN ({_marks(numbers)})",
                 tuple(numbers),
             ).fetchall()
         return [
@@ -215,26 +265,28 @@ class KeywordIndex:
             for number, node, vector, tokens in rows
         ]
 
-    def vectors(
-        self, documents: Collection[str], limit: int
-    ) -> tuple[list[int], NDArray[np.float32]] | None:
-        """Numbers and vectors of all passages of `documents`; None where these are over `limit`."""
+    def count(self, documents: Collection[str] | None = None) -> int:
+        """How many passages there are, in all or in `documents`."""
+        if documents is not None:
+            return _total(self._where(documents)[1])
+        with self._reading() as db:
+            (all_of,) = db.execute("SELECT sum(last - first + 1) FROM documents").fetchone()
+        return all_of or 0
+
+    def vectors(self, documents: Collection[str]) -> tuple[list[int], NDArray[np.float32]]:
+        """Numbers and vectors of all passages of `documents` that are embedded."""
         _, ranges = self._where(documents)
-        if sum(last - first + 1 for first, last in ranges) > limit:
-            return None
         numbers: list[int] = []
         vectors: list[bytes] = []
         with self._reading() as db:
-            for first, last in ranges:
-                for number, vector in db.execute(
-                    "SELECT number, vector FROM passages WHERE number BETWEEN ? AND ?"
-                    " AND vector IS NOT NULL",
-                    (first, last),
-                ):
-                    numbers.append(number)
-                    vectors.append(vector)
-        found = np.frombuffer(b"".join(vectors), np.float16).astype(np.float32)
-        return numbers, found.reshape(len(numbers), -1 if numbers else 0)
+            for within in ranges:
+                found = db.execute(
+                    "SELECT number, vector FROM vectors WHERE number BETWEEN ? AND ?", within
+                ).fetchall()
+                numbers += [number for number, _ in found]
+                vectors += [vector for _, vector in found]
+        every = np.frombuffer(b"".join(vectors), np.float16).astype(np.float32)
+        return numbers, every.reshape(len(numbers), -1 if numbers else 0)
 
     def _where(self, documents: Collection[str] | None) -> tuple[str, list[tuple[int, int]]]:
         """SQL that keeps a search to what may be found, and the numbers that `documents` have."""
@@ -248,13 +300,17 @@ class KeywordIndex:
             ranges = db.execute(
                 "SELECT first, last FROM documents AS one WHERE id IN"  # noqa: S608
                 f" ({_marks(documents)}) AND (ready OR NOT EXISTS"
-                " (SELECT 1 FROM documents AS old WHERE old.id = one.id AND old.ready))",
+                " (SELECT 1 FROM documents AS old WHERE old.id = one.id AND old.ready))"
+                " ORDER BY first",
                 tuple(documents),
             ).fetchall()
+        ranges = _merged(ranges)
         if len(ranges) > _MANY_RANGES:
             kept = ",".join(str(n) for first, last in ranges for n in range(first, last + 1))
             return f" AND +rowid IN ({kept})", ranges
-        return f" AND ({' OR '.join(map(_between, ranges))})", ranges
+        # FTS5 seeks the bounds; within them it looks at every passage that has a word.
+        bounds = f" AND {_between((ranges[0][0], ranges[-1][1]))}" if ranges else ""
+        return f"{bounds} AND ({' OR '.join(map(_between, ranges))})", ranges
 
     def _remove(self, keys: Collection[str]) -> None:
         for key in keys:
@@ -262,8 +318,8 @@ class KeywordIndex:
                 "DELETE FROM documents WHERE key = ? RETURNING first, last", (key,)
             ).fetchone()
             if row:
-                self._db.execute("DELETE FROM words WHERE rowid BETWEEN ? AND ?", row)
-                self._db.execute("DELETE FROM passages WHERE number BETWEEN ? AND ?", row)
+                for table in ("words", "passages", "vectors", "tokens"):
+                    self._db.execute(f"DELETE FROM {table} WHERE rowid BETWEEN ? AND ?", row)  # noqa: S608
 
     def _open_empty(self) -> sqlite3.Connection:
         if self._path:
@@ -299,6 +355,7 @@ class KeywordIndex:
             nested = db.in_transaction
             if not nested:
                 db.execute("BEGIN IMMEDIATE")
+                self._counts.clear()
             try:
                 yield db
                 if not nested:
@@ -348,6 +405,21 @@ def _to_signs(tokens: bytes | None, vector: bytes | None) -> Signs | None:
     if tokens is None or vector is None:
         return None
     return np.frombuffer(tokens, np.uint8).reshape(-1, -(-len(vector) // 2 // 8))
+
+
+def _merged(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ranges in their order, those that follow each other without a gap as one."""
+    merged: list[tuple[int, int]] = []
+    for first, last in ranges:
+        if merged and merged[-1][1] + 1 == first:
+            merged[-1] = (merged[-1][0], last)
+        else:
+            merged.append((first, last))
+    return merged
+
+
+def _total(ranges: Sequence[tuple[int, int]]) -> int:
+    return sum(last - first + 1 for first, last in ranges)
 
 
 def _between(numbers: tuple[int, int]) -> str:

@@ -19,6 +19,7 @@ _M_PERTURB = -6
 _ZERO = 255
 """New memory is filled with the complement of this byte."""
 _mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+_trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
 _KEPT_READY = 1032
 """Bytes of the largest block that is handed out uncleared."""
 _COUNT = struct.Struct("<iQQQ")
@@ -43,6 +44,15 @@ def _enter(number: int) -> None:
         _inside += number
         if _mallopt:
             _mallopt(_M_PERTURB, _ZERO if _inside else 0)
+
+
+def give_back() -> None:
+    """What is free in this process goes back to the system; glibc keeps it otherwise, in pieces.
+
+    While 25 batches were embedded that came to 200 MB. It takes some milliseconds.
+    """
+    if _trim:
+        _trim(0)
 
 
 def overwrite_unused(folder: Path) -> None:

@@ -32,6 +32,9 @@ SURE = 3
 """Passages at the front that keep their place all the same."""
 SAME = 0.9
 """Share of words from which on two passages say the same."""
+SMALL = 2**18
+"""Multiplications in one product of matrices: NumPy's OpenBLAS shares larger ones among threads,
+which spin while they wait for each other, and take ten times as long when others want a core."""
 COMPUTE = 16
 """Passages of one search whose tokens are computed where they are not known, as while a document
 is being embedded: the first by their words. It takes 5 to 20 ms each, once."""
@@ -54,12 +57,18 @@ def late_interaction(question: Embedded, passages: Sequence[Passage]) -> NDArray
     known = [n for n, passage in enumerate(passages) if passage.tokens is not None]
     if not known or not len(question.tokens):
         return scores
-    dimensions = question.tokens.shape[1]
+    asked = np.ascontiguousarray(question.tokens.T)
+    dimensions = len(asked)
     packed = [signs for n in known if (signs := passages[n].tokens) is not None]
-    signs = np.unpackbits(np.concatenate(packed), axis=1, count=dimensions)
+    together = np.concatenate(packed)
+    sums = np.empty((len(together), asked.shape[1]), np.float32)
+    step = max(SMALL // asked.size, 1)
+    for begin in range(0, len(together), step):
+        some = slice(begin, begin + step)
+        signs = np.unpackbits(together[some], axis=1, count=dimensions)
+        sums[some] = signs.astype(np.float32) @ asked
     # The signs 0 and 1 stand for -1 and 1, scaled to length 1.
-    sums = signs.astype(np.float32) @ question.tokens.T
-    cosines = (2 * sums - question.tokens.sum(1)) / np.sqrt(dimensions)
+    cosines = (2 * sums - asked.sum(0)) / np.sqrt(dimensions)
     starts = np.cumsum([0, *map(len, packed[:-1])])
     met = np.maximum.reduceat(cosines, starts, axis=0).sum(1)
     scores[known] = met / np.linalg.norm(question.tokens, axis=1).sum()
@@ -163,7 +172,7 @@ def _ranked(question: Embedded, found: Sequence[_Candidate]) -> list[NodeWithSco
     unknown = np.zeros_like(question.vector)
     vectors = np.array([unknown if (v := one.passage.vector) is None else v for one in found])
     middle = vectors[order[:BEST]].mean(0)
-    near = vectors @ (middle / (np.linalg.norm(middle) or 1.0))
+    near = np.einsum("nd,d->n", vectors, middle / (np.linalg.norm(middle) or 1.0))
     rest = order[SURE:]
     rest = rest[np.argsort(-(scores + FEEDBACK * near)[rest], kind="stable")]
     most = COSINE + (TOKENS if len(question.tokens) else 0.0)

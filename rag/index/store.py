@@ -40,7 +40,7 @@ from rag.config import Config
 from rag.errors import EmbeddingMismatchError, OutdatedIndexError, RivuletError, StoreError
 from rag.index.embedding import Embedded, Vector
 from rag.index.keywords import DamagedError, KeywordIndex, Passage, Pending
-from rag.index.memory import overwrite_unused, zeroed_memory
+from rag.index.memory import give_back, overwrite_unused, zeroed_memory
 from rag.index.records import from_node, to_json, to_node
 from rag.types import Document, Node, NodeWithScore
 
@@ -59,14 +59,17 @@ ANSWER_WITHIN = 60.0
 HNSW: Any = {
     "space": "cosine",
     "max_neighbors": 64,
-    "ef_construction": 500,
+    "ef_construction": 200,
     "ef_search": 1000,
 }
 """How thoroughly the graph of vectors is built and searched. With Chroma's defaults a quarter of
 the questions over passages that are much alike missed the passage they fit (docs/decisions.md)."""
-EXACT = 5_000
+EXACT = 2_500
 """Where only some documents are searched, which have no more passages than this together, all
-their vectors are compared: that is faster than Chroma's filter, and exact."""
+their vectors are compared. Where they have more, so many nearest of the whole index are taken that
+enough should be of them. Both are faster than Chroma's filter (docs/decisions.md)."""
+WIDE = 2_000
+"""How many are taken then at most; where it would take more, all vectors are compared as well."""
 COLLECTIONS = ("passages", "documents")
 # Documents are never searched by nearness; Chroma wants a vector for every record.
 _NO_VECTOR = [0.0]
@@ -323,28 +326,27 @@ class ChromaStore:
         `documents` are identities: only these are searched.
         """
         self._follow()
-        if documents is not None and (all_of := self._words.vectors(documents, EXACT)):
-            numbers, vectors = all_of
-            cosines = vectors @ np.asarray(vector, np.float32) if numbers else np.empty(0)
-            order = np.argsort(-cosines)[:top_k]
-            return {numbers[n]: float(cosines[n]) for n in order}
-        where: Any = {"document_id": {"$in": list(documents)}} if documents is not None else None
-        there = self._passages.count()
-        there = min(there, REQUEST) if self._server else there
-        wanted = min(top_k, there)
-        while wanted:
+        most = REQUEST if self._server else WIDE
+        wanted = min(top_k, most)
+        if documents is not None:
+            size = self._words.count(documents)
+            wanted = 3 * top_k * self._words.count() // max(size, 1)
+            if size <= EXACT or wanted > most:
+                return self._exact(vector, top_k, documents)
+        while True:
             found = self._passages.query(
                 query_embeddings=[np.asarray(vector, np.float32)],
                 n_results=wanted,
                 include=["distances"],
-                where=where,
             )
-            near = self._numbered(found["ids"][0], found["distances"][0])
-            enough = len(near) >= min(top_k, there) or len(found["ids"][0]) < wanted
-            if enough or wanted == there:
+            near = self._numbered(found["ids"][0], found["distances"][0], documents)
+            if len(near) >= top_k or len(found["ids"][0]) < wanted:
                 return dict(list(near.items())[:top_k])
-            wanted = min(4 * wanted, there)  # some are of a document that is on its way in or out
-        return {}
+            if documents is not None:
+                return self._exact(vector, top_k, documents)
+            if wanted >= most:
+                return near
+            wanted = min(4 * wanted, most)  # some are of a document that is on its way in or out
 
     @_while_open
     def matching(
@@ -491,11 +493,23 @@ class ChromaStore:
     def _records(self) -> dict[str, StoredDocument]:
         return {key: StoredDocument(**fields) for key, fields in self._words.records().items()}
 
-    def _numbered(self, ids: Sequence[str], distances: Sequence[float]) -> dict[int, float]:
+    def _exact(self, vector: Vector, top_k: int, documents: Collection[str]) -> dict[int, float]:
+        """The same as `nearest`, by comparing all vectors of `documents`."""
+        numbers, vectors = self._words.vectors(documents)
+        if not numbers:
+            return {}
+        # Not a product of BLAS, whose threads wait for each other.
+        cosines = np.einsum("nd,d->n", vectors, np.asarray(vector, np.float32))
+        order = np.argsort(-cosines)[:top_k]
+        return {numbers[n]: float(cosines[n]) for n in order}
+
+    def _numbered(
+        self, ids: Sequence[str], distances: Sequence[float], documents: Collection[str] | None
+    ) -> dict[int, float]:
         """The passages that Chroma found by their numbers, with their cosines; without those of
-        documents that are not in the index."""
+        documents that are not in the index, or not among `documents`."""
         places = [id_.rpartition(":") for id_ in ids]
-        first = self._words.numbers({key for key, _, _ in places})
+        first = self._words.numbers({key for key, _, _ in places}, documents)
         return {
             first[key] + int(ordinal): 1.0 - distance
             for (key, _, ordinal), distance in zip(places, distances, strict=True)
@@ -730,6 +744,7 @@ class Adding:
         """What the next passages were embedded to."""
         self._store._embed(self.pending.first + len(self.vectors), embedded)
         self.vectors += [each.vector for each in embedded]
+        give_back()
 
     def commit(self) -> None:
         """Put the document in, wholly or not at all."""

@@ -38,8 +38,8 @@ def spaced(text: str) -> str:
     return _RUN.sub(lambda run: f" {' '.join(_grams(run[0]))} ", text)
 
 
-def any_of(question: str) -> str:
-    """An FTS5 query for any of the words of `question`; empty where it has none.
+def terms_of(question: str) -> list[str]:
+    """The words of `question` as FTS5 wants them, to be joined by OR; none where it has none.
 
     English words that are everywhere are left out, unless there are no others. What is written in
     one piece, as E-4012 or 2.5, is sought as a phrase besides.
@@ -52,7 +52,7 @@ def any_of(question: str) -> str:
         if len(parts) > 1:
             phrases.append(" ".join(parts))
     told = [word for word in words if word not in STOP] or words
-    return " OR ".join(f'"{term}"' for term in dict.fromkeys(told + phrases))
+    return [f'"{term}"' for term in dict.fromkeys(told + phrases)]
 
 
 def _is_word(mark: str) -> bool:

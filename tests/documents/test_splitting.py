@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from rag.documents import splitting
 from rag.documents.splitting import PASSAGE_TOKENS, STRETCH, split
@@ -226,6 +226,22 @@ def test_passages_carry_the_metadata_of_their_document() -> None:
 def test_passages_without_pages_have_no_label_of_one() -> None:
     (node,) = split(Document("text", {"tags": ["a"]}), words)
     assert node.metadata == {"tags": ["a"]}
+
+
+def test_counting_by_words_splits_as_the_tokenizer_does() -> None:
+    vocabulary = ["[UNK]", "[CLS]", "river", "##s", "flow", "##ing", ".", ",", "长", "江", "-", "e"]
+    pieces = models.WordPiece({piece: n for n, piece in enumerate(vocabulary)}, unk_token="[UNK]")
+    tokenizer = Tokenizer(pieces)
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.add_special_tokens(["[CLS]"])
+    text = "Rivers flowing,\u00a0é-river.\n\nThe 长江 flows. [CLS] rivers " * 40
+    document = Document(text, plain=True)
+
+    def count(text: str) -> int:
+        return len(tokenizer.encode(text, add_special_tokens=False).ids)
+
+    assert split(document, tokenizer, 20) == split(document, count, 20)
 
 
 def test_what_stands_before_a_passage_joins_it_to_the_one_before() -> None:

@@ -124,13 +124,22 @@ def test_vectors_and_signs_come_back(index: KeywordIndex) -> None:
     assert one.tokens is not None
     assert np.unpackbits(one.tokens, axis=1, count=4).tolist() == [[1, 0, 1, 0], [0, 0, 0, 1]]
     assert two.tokens is None
-    vectors = index.vectors(["d"], 2)
-    assert vectors is not None
-    assert (vectors[0], vectors[1].shape) == ([first, first + 1], (2, 4))
-    assert index.vectors(["d"], 1) is None
-    none = index.vectors(["never there"], 1)
-    assert none is not None
-    assert none[0] == []
+    numbers, vectors = index.vectors(["d"])
+    assert (numbers, vectors.shape) == ([first, first + 1], (2, 4))
+    assert (index.count(["d"]), index.count(["never there"]), index.count()) == (2, 0, 2)
+    assert index.vectors(["never there"])[0] == []
+
+
+def test_common_words_order_what_the_rare_ones_find(
+    index: KeywordIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [f"common {'other ' * (n % 5)}" for n in range(40)]
+    first = put(index, *texts, "rare other", "rare common", "common")
+    every = index.search("rare common other", 50)
+    monkeypatch.setattr(keywords, "SCORED", 3)
+    few = index.search("rare common other", 50)
+    assert few == {number: every[number] for number in few}
+    assert set(few) == {first + 40, first + 41}
 
 
 def test_numbers_of_removed_passages_find_nothing(index: KeywordIndex) -> None:

@@ -622,3 +622,23 @@ def test_passages_that_are_much_alike_are_found_all_the_same(folder: Path) -> No
     missed = [score for score in scores if score < 0.999]
     assert len(missed) <= 8
     store.close()
+
+
+@pytest.mark.parametrize("wide", [0, 2_000])
+def test_a_few_documents_are_searched_alike_in_every_way(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, wide: int
+) -> None:
+    embedding = HashEmbedding()
+    store = ChromaStore(folder, embedding.name)
+    for name in ("a", "b", "c"):
+        texts = [f"{name} tells of river{n} and hill{n % 7}" for n in range(30)]
+        nodes = [Node(text, name, n, 0) for n, text in enumerate(texts)]
+        store.add(Document(name, id_=name), nodes, embedding.embed(texts))
+    question = embedding.embed_query("river3 and hill5").vector
+    exact = store.nearest(question, 10, ["a", "c"])
+    monkeypatch.setattr(store_module, "EXACT", 0)
+    monkeypatch.setattr(store_module, "WIDE", wide)
+    found = store.nearest(question, 10, ["a", "c"])
+    assert list(found.values()) == pytest.approx(list(exact.values()), abs=1e-3)
+    assert len(found) == 10
+    store.close()
