@@ -27,6 +27,8 @@ from rag.types import Node
 
 FILE = "words.sqlite3"
 FORMAT = 2
+COMPOUND, COMPOUNDS = 5, 20
+"""Letters from which on a word is sought within longer ones, and how many of these."""
 HEADINGS_WEIGHT = 2.0
 """What a word counts in the headings above a passage; in its text 1. See docs/decisions.md."""
 SCORED = 10_000
@@ -57,6 +59,13 @@ PRAGMA user_version = {FORMAT};
 """
 # Rows have the numbers of passages; a document's have no gap in them. What is read of many passages
 # at once lies together.
+
+
+_TEMPORARY = f"""
+CREATE VIRTUAL TABLE temp.vocabulary USING fts5vocab('main', 'words', 'row');
+CREATE VIRTUAL TABLE temp.asked USING fts5(word, tokenize="{TOKENIZER}");
+CREATE VIRTUAL TABLE temp.stems USING fts5vocab('temp', 'asked', 'row');
+"""  # the words of the index; a word of a question, and its stem
 
 
 @dataclass(frozen=True)
@@ -200,6 +209,8 @@ class KeywordIndex:
         if not terms or (documents is not None and not ranges):
             return {}
         with self._reading():
+            if self.count() <= SCORED:
+                terms += self._compounds(terms)
             rarest = self._rarest(terms, where, ranges)
             if len(rarest) < len(terms):
                 found = self._ranked(rarest, where, max(AGAIN, top_k))
@@ -212,6 +223,31 @@ class KeywordIndex:
             f" WHERE words MATCH ? {where} ORDER BY score DESC LIMIT ?",
             (" OR ".join(terms), top_k),
         ).fetchall()
+
+    def _compounds(self, terms: Sequence[str]) -> list[str]:
+        """Longer words that hold those of `terms` that are rare: "Beitrag" is sought in
+        "Versicherungsbeiträge" too, which German writes in one word."""
+        found: list[str] = []
+        rare = self.count() // 100
+        for term in terms:
+            word = term.strip('"')
+            if len(word) < COMPOUND or not word.isalpha():
+                continue
+            (number,) = self._db.execute(
+                "SELECT count(*) FROM (SELECT 1 FROM words WHERE words MATCH ? LIMIT ?)",
+                (term, rare + 1),
+            ).fetchone()
+            if number <= rare:
+                self._db.execute("DELETE FROM temp.asked")
+                self._db.execute("INSERT INTO temp.asked VALUES (?)", (word,))
+                rows = self._db.execute(
+                    "SELECT vocabulary.term FROM temp.vocabulary, temp.stems"
+                    " WHERE instr(vocabulary.term, stems.term) AND vocabulary.term <> stems.term"
+                    " ORDER BY vocabulary.doc LIMIT ?",
+                    (COMPOUNDS,),
+                ).fetchall()
+                found += [f'"{longer}"' for (longer,) in rows]
+        return found
 
     def _rarest(self, terms: list[str], where: str, ranges: Sequence[tuple[int, int]]) -> list[str]:
         """Those of `terms` that together are in at most SCORED passages; one in any case."""
@@ -341,6 +377,7 @@ class KeywordIndex:
             db.execute("PRAGMA secure_delete = on")
             if not format_:
                 db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+            db.executescript(_TEMPORARY)
             (highest,) = db.execute("SELECT max(last) FROM documents").fetchone()
             self._next = max(self._next, (highest or 0) + 1)
         except BaseException:

@@ -84,6 +84,22 @@ def test_other_languages_are_found(index: KeywordIndex, text: str, question: str
     assert found(index, question)[0] == text
 
 
+def test_a_word_is_found_within_a_longer_one_where_it_is_rare(index: KeywordIndex) -> None:
+    texts = [
+        "Die Krankenversicherungsbeiträge trägt der Arbeitgeber.",
+        "In den Sommerferien bleiben die Stadtbüchereien geschlossen.",
+        "Mehrere Häuser sind alt.",
+    ]
+    put(index, *texts)
+    assert found(index, "Wer zahlt den Beitrag?")[0] == texts[0]
+    assert found(index, "Wann hat die Bücherei zu?")[0] == texts[1]
+    assert found(index, "Versicherung") == texts[:1]
+    assert found(index, "ferie hat") == texts[1:2]
+    assert found(index, "feri") == []  # too short
+    put(index, *(f"Ein Beitrag zu {n}." for n in range(20)), id_="known")
+    assert texts[0] not in found(index, "Wer zahlt den Beitrag?")
+
+
 def test_only_some_documents_are_searched(index: KeywordIndex) -> None:
     for id_ in "abc":
         put(index, f"rhine {id_}", id_=id_)
