@@ -184,10 +184,14 @@ class KeywordIndex:
         with self._changing():
             self._remove(keys)
 
-    def records(self) -> dict[str, dict[str, Any]]:
-        """The records of all documents that are ready, by their keys."""
+    def records(self, document_id: str | None = None) -> dict[str, dict[str, Any]]:
+        """The records of all documents that are ready, or of one, by their keys."""
+        which, values = ("AND id = ?", (document_id,)) if document_id is not None else ("", ())
         with self._reading() as db:
-            rows = db.execute("SELECT key, record FROM documents WHERE ready").fetchall()
+            rows = db.execute(
+                f"SELECT key, record FROM documents WHERE ready {which}",  # noqa: S608
+                values,
+            ).fetchall()
         return {key: json.loads(record) for key, record in rows}
 
     def drop_pending(self) -> None:

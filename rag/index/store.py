@@ -298,10 +298,10 @@ class ChromaStore:
         """Take out a document and its passages; nothing happens when it is not there."""
         with self._changing():
             self._follow()
-            gone = [key for key, record in self._records().items() if record.id_ == document_id]
+            gone = self._records(document_id)
             if not gone:
                 return
-            self._write(self._marks(gone))
+            self._write(_marks(gone))
             with self._followed():
                 self._words.remove(gone)
             with self._or_later():
@@ -313,9 +313,11 @@ class ChromaStore:
         self._follow()
         return sorted(self._records().values(), key=lambda record: record.added, reverse=True)
 
+    @_while_open
     def document(self, document_id: str) -> StoredDocument | None:
         """The record of one document; None when it is not there."""
-        return next((one for one in self.documents() if one.id_ == document_id), None)
+        self._follow()
+        return next(iter(self._records(document_id).values()), None)
 
     @_while_open
     def nearest(
@@ -414,9 +416,8 @@ class ChromaStore:
             self._follow()
             if adding.collection != self._documents.id:
                 raise StoreError("Everything was removed meanwhile. Add it again.")
-            there = self._records()
-            older = [key for key, other in there.items() if other.id_ == record.id_]
-            if any(there[key].content_hash == record.content_hash for key in older):
+            older = self._records(record.id_)
+            if any(other.content_hash == record.content_hash for other in older.values()):
                 self._words.remove([adding.pending.key])  # it has come another way meanwhile
                 return
             since = {"since": time.time(), "passages": record.passages}
@@ -438,13 +439,8 @@ class ChromaStore:
                 self._clear(older)
                 self._documents.delete([_WRITING + key])
 
-    def _replace(self, record: StoredDocument, older: Sequence[str]) -> None:
-        self._write({record.key: asdict(record)} | self._marks(older))
-
-    def _marks(self, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """What marks documents as removed."""
-        there = self._records()
-        return {_REMOVED + key: {"passages": there[key].passages} for key in keys}
+    def _replace(self, record: StoredDocument, older: Mapping[str, StoredDocument]) -> None:
+        self._write({record.key: asdict(record)} | _marks(older))
 
     def _write(self, records: Mapping[str, Mapping[str, Any]]) -> None:
         """The one call by which documents are in, and others no longer."""
@@ -490,8 +486,9 @@ class ChromaStore:
         for batch in self._slices(passages):
             self._passages.delete(ids[batch])
 
-    def _records(self) -> dict[str, StoredDocument]:
-        return {key: StoredDocument(**fields) for key, fields in self._words.records().items()}
+    def _records(self, document_id: str | None = None) -> dict[str, StoredDocument]:
+        records = self._words.records(document_id)
+        return {key: StoredDocument(**fields) for key, fields in records.items()}
 
     def _exact(self, vector: Vector, top_k: int, documents: Collection[str]) -> dict[int, float]:
         """The same as `nearest`, by comparing all vectors of `documents`."""
@@ -797,6 +794,11 @@ def content_hash(document: Document) -> str:
     metadata = to_json(document.metadata, sort_keys=True)
     content = "\0".join((document.text, str(document.page_starts), metadata))
     return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+def _marks(gone: Mapping[str, StoredDocument]) -> dict[str, dict[str, Any]]:
+    """What marks documents as removed."""
+    return {_REMOVED + key: {"passages": record.passages} for key, record in gone.items()}
 
 
 def _no_vectors(number: int) -> Any:
