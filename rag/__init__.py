@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from rag.answering.postprocessing import SimilarityPostprocessor as SimilarityPostprocessor
     from rag.answering.query_engine import RetrieverQueryEngine as RetrieverQueryEngine
     from rag.answering.query_engine import get_response_synthesizer as get_response_synthesizer
+    from rag.answering.relevance import RelevancePostprocessor as RelevancePostprocessor
     from rag.answering.response import AsyncStreamingResponse as AsyncStreamingResponse
     from rag.answering.response import Response as Response
     from rag.answering.response import StreamingResponse as StreamingResponse
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rag.index.reranking_huggingface import (
         SentenceTransformerRerank as SentenceTransformerRerank,
     )
+    from rag.index.store import ChromaServer as ChromaServer
     from rag.llms.huggingface import HuggingFaceLLM as HuggingFaceLLM
     from rag.llms.langchain import LangChainLLM as LangChainLLM
     from rag.llms.openai import OpenAI as OpenAI
@@ -33,6 +35,7 @@ _MODULES = {
     "AsyncStreamingResponse": "answering.response",
     "ChatEngine": "answering.chat_engine",
     "ChatMessage": "types",
+    "ChromaServer": "index.store",
     "Document": "types",
     "HashEmbedding": "index.embedding",
     "HuggingFaceEmbedding": "index.embedding_huggingface",
@@ -41,6 +44,7 @@ _MODULES = {
     "Node": "types",
     "NodeWithScore": "types",
     "OpenAI": "llms.openai",
+    "RelevancePostprocessor": "answering.relevance",
     "Response": "answering.response",
     "RetrieverQueryEngine": "answering.query_engine",
     "ScriptedLLM": "llms.scripted",
