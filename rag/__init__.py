@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from rag.answering.vector_store_index import VectorStoreIndex as VectorStoreIndex
     from rag.documents.reader import SimpleDirectoryReader as SimpleDirectoryReader
     from rag.documents.reader import SimpleWebPageReader as SimpleWebPageReader
+    from rag.index.chroma_server import ChromaServer as ChromaServer
     from rag.index.embedding import HashEmbedding as HashEmbedding
     from rag.index.embedding_huggingface import HuggingFaceEmbedding as HuggingFaceEmbedding
     from rag.index.reranking_huggingface import (
         SentenceTransformerRerank as SentenceTransformerRerank,
     )
-    from rag.index.store import ChromaServer as ChromaServer
     from rag.llms.huggingface import HuggingFaceLLM as HuggingFaceLLM
     from rag.llms.langchain import LangChainLLM as LangChainLLM
     from rag.llms.openai import OpenAI as OpenAI
@@ -35,7 +35,7 @@ _MODULES = {
     "AsyncStreamingResponse": "answering.response",
     "ChatEngine": "answering.chat_engine",
     "ChatMessage": "types",
-    "ChromaServer": "index.store",
+    "ChromaServer": "index.chroma_server",
     "Document": "types",
     "HashEmbedding": "index.embedding",
     "HuggingFaceEmbedding": "index.embedding_huggingface",

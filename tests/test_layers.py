@@ -73,8 +73,8 @@ def test_only_the_interface_knows_gradio() -> None:
     assert all(file.startswith("rag/ui/") for file in users)
 
 
-def test_only_the_store_knows_chroma() -> None:
-    assert users_of("chromadb") == {"rag/index/store.py"}
+def test_only_the_store_and_its_server_know_chroma() -> None:
+    assert users_of("chromadb") == {"rag/index/store.py", "rag/index/chroma_server.py"}
 
 
 def test_torch_is_named_in_four_modules_and_loaded_only_when_needed() -> None:

@@ -15,10 +15,11 @@ from rag.answering.defaults import Settings
 from rag.answering.engine import Postprocessor
 from rag.answering.query_engine import Options, RetrieverQueryEngine, get_response_synthesizer
 from rag.config import ResponseMode, RetrieverMode
+from rag.index.chroma_server import ChromaServer
 from rag.index.embedding import Embedding
 from rag.index.ingestion import ingest
 from rag.index.retrieval import VectorIndexRetriever
-from rag.index.store import ChromaServer, ChromaStore, StoredDocument
+from rag.index.store import ChromaStore, StoredDocument
 from rag.llms.protocol import LLM
 from rag.types import ChatMessage, Document
 

@@ -21,7 +21,7 @@ import weakref
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import wraps
 from itertools import count
 from pathlib import Path
@@ -30,14 +30,13 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
 import chromadb
-import httpx2
 import numpy as np
-from chromadb.config import DEFAULT_DATABASE, DEFAULT_TENANT, Settings
+from chromadb.config import Settings
 from chromadb.errors import InternalError, NotFoundError
 from filelock import FileLock, Timeout
 
-from rag.config import Config
 from rag.errors import EmbeddingMismatchError, OutdatedIndexError, RivuletError, StoreError
+from rag.index.chroma_server import ChromaServer
 from rag.index.embedding import Embedded, Vector
 from rag.index.keywords import DamagedError, KeywordIndex, Passage, Pending
 from rag.index.memory import give_back, overwrite_unused, zeroed_memory
@@ -52,10 +51,6 @@ READ = 10_000
 """Records read at once; SQLite's limit is some 32,000."""
 REQUEST = 300
 """Records written to a server, or read from it, at once: the limit of Chroma Cloud."""
-CONNECT_WITHIN = 5.0
-"""Seconds to wait for a server to be there at all."""
-ANSWER_WITHIN = 60.0
-"""Seconds in which a server has to answer a request; Chroma's client would wait for ever."""
 HNSW: Any = {
     "space": "cosine",
     "max_neighbors": 64,
@@ -85,50 +80,6 @@ PATIENCE = 5.0
 """Seconds to wait for a folder that another process has open: it may be about to end."""
 ABANDONED = 3600.0
 """Seconds after which a document that another process began to write to a server is taken out."""
-
-
-@dataclass(frozen=True)
-class ChromaServer:
-    """Where a Chroma server is, or Chroma Cloud."""
-
-    url: str
-    token: str | None = field(default=None, repr=False)
-    tenant: str = DEFAULT_TENANT
-    database: str = DEFAULT_DATABASE
-
-    @classmethod
-    def of(cls, config: Config) -> "ChromaServer | None":
-        """The server of the settings (CHROMA_URL and its like); None where none is set."""
-        if not config.chroma_url:
-            return None
-        tenant = config.chroma_tenant or DEFAULT_TENANT
-        database = config.chroma_database or DEFAULT_DATABASE
-        return cls(config.chroma_url, config.chroma_token, tenant, database)
-
-    def connect(self) -> Any:
-        """A client. Raises what Chroma and the HTTP client raise where there is no server."""
-        # Chroma Cloud wants the first, a proxy before a server mostly the second.
-        headers = (
-            {"x-chroma-token": self.token, "Authorization": f"Bearer {self.token}"}
-            if self.token
-            else {}
-        )
-        # To connect, to read, to write, to wait for a free connection.
-        within = (min(CONNECT_WITHIN, ANSWER_WITHIN), *3 * (ANSWER_WITHIN,))
-        secure = self.url.startswith("https:")  # certificates take a tenth of a second to read
-        # Chroma's client asks at once, before it can be told how long to wait.
-        address = f"{self.url}/api/v2/heartbeat"
-        httpx2.get(address, headers=headers, timeout=within, verify=secure)
-        client: Any = chromadb.HttpClient(
-            self.url,
-            ssl=secure,
-            headers=headers,
-            settings=Settings(anonymized_telemetry=False, chroma_server_ssl_verify=secure),
-            tenant=self.tenant,
-            database=self.database,
-        )
-        client._server._session.timeout = within
-        return client
 
 
 @dataclass(frozen=True)

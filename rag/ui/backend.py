@@ -14,10 +14,11 @@ from rag.answering.engine import Postprocessor, searched
 from rag.config import Config
 from rag.documents.loading import ENDINGS
 from rag.errors import OutdatedIndexError, RivuletError, StoreError
+from rag.index.chroma_server import ChromaServer
 from rag.index.embedding import Embedding
 from rag.index.ingestion import Ingested, Progress, ingest_file
 from rag.index.retrieval import VectorIndexRetriever
-from rag.index.store import ChromaServer, ChromaStore, StoredDocument, destroy
+from rag.index.store import ChromaStore, StoredDocument, destroy
 from rag.llms.catalog import Catalog, label
 from rag.preparation import Preparation
 from rag.types import NodeWithScore

@@ -21,7 +21,8 @@ from typing import Any
 
 from rag.answering.events import Timings
 from rag.errors import RivuletError, StoreError
-from rag.index.store import ChromaServer, ChromaStore, Glance, StoredDocument, destroy
+from rag.index.chroma_server import ChromaServer
+from rag.index.store import ChromaStore, Glance, StoredDocument, destroy
 from rag.types import FinishReason, Node, NodeWithScore, Usage
 from rag.ui.jobs import Job, Note, left_behind
 

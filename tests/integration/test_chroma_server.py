@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 
 from rag.errors import EmbeddingMismatchError, StoreError
+from rag.index import chroma_server
 from rag.index import store as store_module
+from rag.index.chroma_server import ChromaServer
 from rag.index.embedding import HashEmbedding
 from rag.index.ingestion import ingest
 from rag.index.retrieval import RetrieverMode, VectorIndexRetriever
-from rag.index.store import ChromaServer, ChromaStore, destroy
+from rag.index.store import ChromaStore, destroy
 from rag.types import Document, Node
 from tests.index.test_store import EAST, WEST, embedded, put
 
@@ -224,7 +226,8 @@ def test_an_index_is_destroyed_in_its_folder_and_on_the_server(
 SCRIPT = """
 import sys
 from pathlib import Path
-from rag.index.store import ChromaServer, ChromaStore
+from rag.index.chroma_server import ChromaServer
+from rag.index.store import ChromaStore
 from tests.integration.test_chroma_server import EMBEDDING, add, texts
 store = ChromaStore(Path(sys.argv[1]), EMBEDDING.name, server=ChromaServer(sys.argv[2]), name=sys.argv[3])
 print("open", flush=True)
@@ -393,7 +396,7 @@ def test_an_address_with_nothing_behind_it_says_what_to_do(tmp_path: Path) -> No
 def test_a_server_that_does_not_answer_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "ANSWER_WITHIN", 0.3)
+    monkeypatch.setattr(chroma_server, "ANSWER_WITHIN", 0.3)
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         server = ChromaServer(f"http://127.0.0.1:{silent.getsockname()[1]}")
         with pytest.raises(StoreError, match=r"cannot be reached: .*CHROMA_URL"):
