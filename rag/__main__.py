@@ -95,8 +95,12 @@ def _options(config: Config, arguments: Sequence[str] | None) -> argparse.Namesp
     ask.add_argument("question")
     commands.add_parser("chat", parents=[asking, model], help="answer in a conversation")
     _add_eval(commands.add_parser("eval", parents=[model], help="measure search and answers"))
+    again = commands.add_parser("reembed", help="embed what is stored again, by the model now set")
+    again.add_argument(
+        "--storage-dir", metavar="FOLDER", help="the index in this folder, not those of the page"
+    )
     options = parser.parse_args(arguments)
-    if options.command != "eval" and not (options.docs or options.storage_dir):
+    if options.command in ("ask", "chat") and not (options.docs or options.storage_dir):
         raise ConfigurationError("What shall be asked about? Name a file or folder by --docs.")
     if options.command == "ask" and not options.question.strip():
         raise ConfigurationError("The question is empty. Ask something.")

@@ -50,7 +50,11 @@ class StoreError(RivuletError):
 
 
 class EmbeddingMismatchError(StoreError):
-    """The index was made with another embedding model than the one that is set."""
+    """The index was made with another embedding model, `made_with`, than the one that is set."""
+
+    def __init__(self, message: str, made_with: str):
+        super().__init__(message)
+        self.made_with = made_with
 
 
 class OutdatedIndexError(StoreError):

@@ -15,6 +15,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from rag.answering.defaults import Settings
 from rag.answering.engine import Postprocessor, searched, usual_postprocessors
 from rag.answering.events import ENDINGS, Events, Status
 from rag.answering.postprocessing import best_only
@@ -25,6 +26,7 @@ from rag.documents.reader import SimpleDirectoryReader
 from rag.errors import ConfigurationError, RivuletError
 from rag.evaluation.files import read_corpus, read_questions
 from rag.evaluation.measuring import measure_answers, measure_retrieval, put_in
+from rag.index.reembedding import reembed
 from rag.llms.catalog import load
 from rag.types import Document, Reasoning, counted
 from rag.weights import Report
@@ -45,6 +47,8 @@ def run(config: Config, options: argparse.Namespace) -> None:
     try:
         if options.command == "eval":
             evaluate(config, options, screen)
+        elif options.command == "reembed":
+            embed_again(config, options, screen)
         elif options.command == "chat":
             Terminal(config, options, screen).chat()
         else:
@@ -86,6 +90,24 @@ def evaluate(config: Config, options: argparse.Namespace, screen: "Screen") -> N
     screen.say(f"{counted(len(questions), 'question')}, {unanswerable:,} without an answer")
     for name, figure in figures.items():
         print(f"{name} {figure:.3f}", flush=True)
+
+
+def embed_again(config: Config, options: argparse.Namespace, screen: "Screen") -> None:
+    """Embed the indexes of the page, or one of its own folder, with the model that is set."""
+    if options.storage_dir:
+        folders = [Path(options.storage_dir).expanduser()]
+        if not folders[0].is_dir():
+            raise ConfigurationError(f"There is no folder {folders[0]}. Check the path.")
+    else:
+        folders = sorted((config.data_dir / "sessions").glob("*/chroma"))
+    passages = 0
+    embed_model = Settings.embed_model
+    for number, folder in enumerate(folders, 1):
+        done = 0
+        for done, total in reembed(folder, embed_model):
+            screen.passing(f"Index {number} of {len(folders)}: {done:,} of {total:,} passages")
+        passages += done
+    screen.say(f"{counted(passages, 'passage')} embedded again with {embed_model.name}.")
 
 
 def load_rerank(config: Config, report: Report) -> Postprocessor | None:

@@ -389,7 +389,22 @@ def test_an_index_of_another_embedding_is_one_line(
     capsys.readouterr()
     Settings.embed_model = Other()
     assert ask(docs, "--storage-dir", str(tmp_path / "kept")) == 1
-    assert "was made with the embedding model hash" in refused(capsys)
+    refusal = refused(capsys)
+    assert "was made with the embedding model hash" in refusal
+    assert "python -m rag reembed" in refusal
+    assert main(["reembed", "--storage-dir", str(tmp_path / "kept")]) == 0
+    assert "1 passage embedded again with other." in capsys.readouterr().err
+    assert ask(docs, "--storage-dir", str(tmp_path / "kept")) == 0
+
+
+def test_what_cannot_be_embedded_again_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAG_DATA_DIR", str(tmp_path))
+    assert main(["reembed", "--storage-dir", str(tmp_path / "nowhere")]) == 1
+    assert "There is no folder" in refused(capsys)
+    assert main(["reembed"]) == 0
+    assert "0 passages embedded again" in capsys.readouterr().err
 
 
 def test_a_setting_that_cannot_be_used_is_one_line(

@@ -313,6 +313,19 @@ class KeywordIndex:
             (all_of,) = db.execute("SELECT sum(last - first + 1) FROM documents").fetchone()
         return all_of or 0
 
+    def nodes(self, document_id: str) -> list[Node]:
+        """All passages of a document, in their order."""
+        _, ranges = self._where([document_id])
+        with self._reading() as db:
+            rows = [
+                row
+                for within in ranges
+                for row in db.execute(
+                    "SELECT node FROM passages WHERE number BETWEEN ? AND ? ORDER BY number", within
+                )
+            ]
+        return [to_node(*json.loads(node)) for (node,) in rows]
+
     def vectors(self, documents: Collection[str]) -> tuple[list[int], NDArray[np.float32]]:
         """Numbers and vectors of all passages of `documents` that are embedded."""
         _, ranges = self._where(documents)

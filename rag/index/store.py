@@ -21,7 +21,7 @@ import weakref
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import wraps
 from itertools import count
 from pathlib import Path
@@ -223,8 +223,11 @@ class ChromaStore:
             ) from error
 
     @contextmanager
-    def adding(self, document: Document, nodes: Sequence[Node]) -> Iterator["Adding"]:
-        """Put in a document with its passages, in place of one with the same `id_`.
+    def adding(
+        self, document: Document | StoredDocument, nodes: Sequence[Node]
+    ) -> Iterator["Adding"]:
+        """Put in a document, or one of another index, with its passages, in place of one with the
+        same `id_`.
 
         From the beginning of the context the passages are found by their words, unless an older
         version of the document is there. Once all vectors are there, `commit` puts it in. A context
@@ -269,6 +272,12 @@ class ChromaStore:
         """The record of one document; None when it is not there."""
         self._follow()
         return next(iter(self._records(document_id).values()), None)
+
+    @_while_open
+    def nodes(self, document_id: str) -> list[Node]:
+        """All passages of a document, in their order."""
+        self._follow()
+        return self._words.nodes(document_id)
 
     @_while_open
     def nearest(
@@ -340,18 +349,9 @@ class ChromaStore:
         self._words.embed(first, embedded)
 
     @_while_open
-    def _begin(self, document: Document, nodes: Sequence[Node]) -> "Adding":
-        record = StoredDocument(
-            document.id_,
-            document.name,
-            len(document.page_starts),
-            len(nodes),
-            len(document.text),
-            time.time(),
-            content_hash(document),
-            document.text_hash,
-            uuid.uuid4().hex,
-        )
+    def _begin(self, document: Document | StoredDocument, nodes: Sequence[Node]) -> "Adding":
+        record = document if isinstance(document, StoredDocument) else _record(document, nodes)
+        record = replace(record, version=uuid.uuid4().hex)
         self._follow()
         pending = self._words.put(document.id_, asdict(record), nodes)
         return Adding(self, record, nodes, pending, self._documents.id)
@@ -627,11 +627,18 @@ class ChromaStore:
                 f"documents again."
             )
         if about.get("embed_model") != self._embed_model:
+            made_with = str(about.get("embed_model"))
+            again = (
+                "remove the index and add the documents again"
+                if self._server
+                else "embed everything again: python -m rag reembed, while the page is not running "
+                "(with --storage-dir for a folder of your own)"
+            )
             raise EmbeddingMismatchError(
-                f"The index in {place} was made with the embedding model {about['embed_model']}, "
-                f"but {self._embed_model} is set. Set RAG_EMBED_MODEL={about['embed_model']} "
-                f'(embed_model in Python), or remove the index ("Forget everything" on the page, '
-                f"the folder itself from Python) and add the documents again."
+                f"The index in {place} was made with the embedding model {made_with}, but "
+                f"{self._embed_model} is set. Set RAG_EMBED_MODEL={made_with} (embed_model in "
+                f"Python), or {again}.",
+                made_with,
             )
 
     @contextmanager
@@ -738,6 +745,19 @@ def destroy(path: Path, server: ChromaServer | None = None, name: str = "index")
                 with suppress(NotFoundError):
                     client.delete_collection(f"{collection}-{name}")
     shutil.rmtree(path, ignore_errors=True)
+
+
+def _record(document: Document, nodes: Sequence[Node]) -> StoredDocument:
+    return StoredDocument(
+        document.id_,
+        document.name,
+        len(document.page_starts),
+        len(nodes),
+        len(document.text),
+        time.time(),
+        content_hash(document),
+        document.text_hash,
+    )
 
 
 def content_hash(document: Document) -> str:

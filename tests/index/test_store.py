@@ -206,7 +206,9 @@ def test_another_embedding_model_is_refused_and_nothing_is_lost(folder: Path) ->
     put(first, "x", EAST)
     first.close()
     for _ in range(2):  # the refusal itself must not rewrite the name
-        with pytest.raises(EmbeddingMismatchError, match=r"org/tiny, but other is set.*add the"):
+        with pytest.raises(
+            EmbeddingMismatchError, match=r"org/tiny, but other is set.*python -m rag reembed"
+        ):
             ChromaStore(folder, "other")
     again = ChromaStore(folder, "org/tiny")
     assert len(again.query(EAST, 3)) == 1
@@ -373,14 +375,14 @@ def test_stores_of_one_process_see_what_the_others_write(folder: Path) -> None:
     one.close()
 
 
-def other_process(folder: Path, code: str) -> subprocess.Popen[str]:
+def other_process(folder: Path, code: str, model: str = "tiny") -> subprocess.Popen[str]:
     """A Python process with `store` open on `folder`, which waits for a line before `code`."""
     source = f"""
 import sys
 from pathlib import Path
 from rag.index.store import ChromaStore
 from tests.index.test_store import put
-store = ChromaStore(Path({str(folder)!r}), "tiny")
+store = ChromaStore(Path({str(folder)!r}), {model!r})
 print("open", flush=True)
 sys.stdin.readline()
 {code}
