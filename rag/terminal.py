@@ -19,7 +19,7 @@ from rag.answering.defaults import Settings
 from rag.answering.engine import Postprocessor, searched, usual_postprocessors
 from rag.answering.events import ENDINGS, Events, Status
 from rag.answering.postprocessing import best_only
-from rag.answering.response import Response
+from rag.answering.response import Response, formatted
 from rag.answering.vector_store_index import VectorStoreIndex
 from rag.config import Config
 from rag.documents.reader import SimpleDirectoryReader
@@ -195,8 +195,8 @@ class Terminal:
             self._screen.say(f"(searched for: {response.searched_for})")
         if response.finish_reason in ENDINGS:
             self._screen.say(f"({ENDINGS[response.finish_reason]})")
-        if response.source_nodes:
-            print(f"\n{response.get_formatted_sources()}\n", flush=True)
+        if nearest := response.source_nodes or response.other_nodes:
+            print(f"\n{formatted(nearest)}\n", flush=True)
 
     def _report(self, doing: str, done: float) -> None:
         self._screen.passing(f"{doing}, {done:.0%}")

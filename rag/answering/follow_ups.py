@@ -15,6 +15,12 @@ _POINTING = re.compile(
     re.I,
 )
 _NAME = re.compile(r"(?<=\s)(?!I\b)[A-Z0-9]")
+_LATIN = re.compile(r"[A-Za-z]")
+_GREETING = re.compile(
+    r"\W*(hello|hi|hey|good (morning|afternoon|evening|day)|thanks?|thank you|bye)\b"
+    r"[\s\w]{0,12}\W*$",
+    re.I,
+)
 FEW = 4
 """Words of a question that is too short to stand by itself, unless it has a name."""
 
@@ -23,8 +29,12 @@ def depends(question: str) -> bool:
     """Whether `question` seems to be about something that was said before it.
 
     It begins by joining on, or points to something (as "it" does) without a name before that, or
-    has few words and no name. A name is a word with a capital or a digit, the first word aside.
+    has few words and no name. A name is a word with a capital or a digit, the first word aside. A
+    greeting does not, nor does what has no Latin letter.
     """
+    # Words that are not told apart by spaces cannot be counted; a greeting stands by itself.
+    if not _LATIN.search(question) or _GREETING.match(question):
+        return False
     pointing = _POINTING.search(question)
     return bool(
         _JOINING.match(question)

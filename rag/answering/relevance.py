@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rag.config import DEFAULT_EMBED_MODEL
 from rag.index.embedding import Embedding
-from rag.index.words import STOP
+from rag.index.words import STOP, spaced
 from rag.types import NodeWithScore
 
 CUTOFFS = {DEFAULT_EMBED_MODEL: 0.4}
@@ -40,9 +40,21 @@ _GENERAL = (
     "Translate this text.",
     "Compare the documents.",
     "What can you do?",
+    "What should I know?",
+    "Is this important?",
+    "Ask me a question about it.",
     "Hello",
     "Good morning",
     "Thank you",
+    "ok",
+    "yes",
+    "continue",
+    "Hallo",
+    "Danke",
+    "Bonjour",
+    "Merci",
+    "Hola",
+    "Gracias",
     "Wovon handelt dieses Dokument?",
     "Fasse den Text kurz zusammen.",
     "Was steht in der Datei?",
@@ -55,6 +67,10 @@ _GENERAL = (
 )
 """Questions about the documents as a whole, and small talk: no passage is near to them, and yet
 they are not to be refused."""
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", spaced(text))
 
 
 class RelevancePostprocessor:
@@ -71,10 +87,17 @@ class RelevancePostprocessor:
 
     def __call__(self, nodes: Sequence[NodeWithScore], query: str) -> Sequence[NodeWithScore]:
         bears = any(hit.score is None or hit.score >= self.cutoff for hit in nodes)
-        return nodes if bears or self._is_general(query) else []
+        return nodes if bears or self._is_there(query, nodes) or self._is_general(query) else []
+
+    @staticmethod
+    def _is_there(query: str, nodes: Sequence[NodeWithScore]) -> bool:
+        """Whether a passage has all words of `query`, as it has a number that was asked for."""
+        asked = set(_words(query)) - STOP
+        return any(asked <= set(_words(hit.node.embedded_text)) for hit in nodes)
 
     def _is_general(self, query: str) -> bool:
-        if not set(re.findall(r"\w+", query.lower())) - STOP:  # "Why?"
+        letters = "".join(filter(str.isalpha, query))
+        if letters and not re.search("[A-Za-z]", letters):  # models with a cut-off know English
             return True
         vector = self.embed_model.embed_query(query).vector
         return bool((self._general @ vector).max() >= GENERAL)

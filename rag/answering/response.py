@@ -5,7 +5,7 @@ the answer; whoever iterates it reads the rest. Names are those of LlamaIndex.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -35,6 +35,8 @@ class Response:
     response: str = ""
     source_nodes: list[NodeWithScore] = field(default_factory=list)
     """The passages that the model was given, the best first."""
+    other_nodes: list[NodeWithScore] = field(default_factory=list)
+    """Passages that were found as well, and not given to the model."""
     finish_reason: FinishReason | None = None
     """None while the answer is being written."""
     usage: Usage | None = None
@@ -60,10 +62,7 @@ class Response:
     def get_formatted_sources(self, length: int = 100) -> str:
         """Each source's place, its score where it has one, and the first `length` characters of
         its text."""
-        return "\n\n".join(
-            f"> Source ({_place_and_score(hit)}): {shorten_text(hit.text, length)}"
-            for hit in self.source_nodes
-        )
+        return formatted(self.source_nodes, length)
 
     def take(self, event: Event) -> None:
         """Note what `event` tells."""
@@ -76,8 +75,8 @@ class Response:
                 self.status = text
             case SearchedFor(question):
                 self.searched_for = question
-            case Sources(nodes):
-                self.source_nodes = list(nodes)
+            case Sources(nodes, others):
+                self.source_nodes, self.other_nodes = list(nodes), list(others)
             case LeftOut(messages, characters):
                 known = self.left_out
                 self.left_out = LeftOut(known.messages + messages, known.characters + characters)
@@ -97,6 +96,13 @@ class Response:
         for event in events:
             response.take(event)
         return response
+
+
+def formatted(nodes: Iterable[NodeWithScore], length: int = 100) -> str:
+    """The place of each, its score where it has one, and the first `length` characters."""
+    return "\n\n".join(
+        f"> Source ({_place_and_score(hit)}): {shorten_text(hit.text, length)}" for hit in nodes
+    )
 
 
 def _place_and_score(hit: NodeWithScore) -> str:

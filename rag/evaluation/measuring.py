@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 
 from rag.answering.engine import Postprocessor, answer_as_set, searched
 from rag.answering.events import Sources
@@ -77,6 +78,8 @@ def measure_answers(
     A question is refused when no model is called for it. Answers are made as on the page.
     """
     retriever = index.as_retriever(searched(config), mode)
+    if mode != "hybrid":  # other scores, for which no cut-off was measured
+        config = replace(config, relevance_cutoff=0.0)
     right: list[bool] = []
     refused: dict[bool, list[bool]] = {True: [], False: []}
     for number, question in enumerate(questions):

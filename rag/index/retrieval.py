@@ -158,7 +158,7 @@ class _Candidate:
 def _ranked(question: Embedded, found: Sequence[_Candidate]) -> list[NodeWithScore]:
     """All of `found` by all that is known of them, the best first.
 
-    A score is the weighted mean of late interaction, cosine and BM25 (which has no upper limit).
+    A score is the weighted mean of late interaction, cosine and BM25, and at most 1.
     Behind the first few, passages come first that are also near to what the best have in common:
     feedback by relevance, as Rocchio (1971) has it, with no one to ask.
     """
@@ -177,7 +177,7 @@ def _ranked(question: Embedded, found: Sequence[_Candidate]) -> list[NodeWithSco
     rest = rest[np.argsort(-(scores + FEEDBACK * near)[rest], kind="stable")]
     most = COSINE + (TOKENS if len(question.tokens) else 0.0)
     return [
-        NodeWithScore(found[n].passage.node, float(scores[n] / most))
+        NodeWithScore(found[n].passage.node, min(float(scores[n] / most), 1.0))
         for n in (*order[:SURE], *rest)
     ]
 

@@ -19,6 +19,9 @@ _RUN = re.compile(
 _HAN, _THAI = 2, 3
 """Characters in a gram of each."""
 
+_LETTERS = str.maketrans({"ł": "l", "đ": "d", "ø": "o", "æ": "ae", "œ": "oe", "ı": "i", "ħ": "h"})
+"""Letters that are no accented ones, and that people type without."""
+
 STOP = frozenset(
     "a about above after again against all also am an and any are as at be because been before"  # noqa: SIM905 - one to a line would be a page
     " being below between both but by can cannot could did do does doing done down during each few"
@@ -34,7 +37,7 @@ STOP = frozenset(
 def spaced(text: str) -> str:
     """`text` as it is indexed: in one form of each character, small letters, and with spaces in
     what has none."""
-    text = unicodedata.normalize("NFKC", text).casefold()
+    text = unicodedata.normalize("NFKC", text).casefold().translate(_LETTERS)
     return _RUN.sub(lambda run: f" {' '.join(_grams(run[0]))} ", text)
 
 

@@ -8,6 +8,7 @@ Knows nothing of gradio, nor of what a step does.
 """
 
 import logging
+import re
 import threading
 import time
 from collections import deque
@@ -82,7 +83,11 @@ class Intake:
         return self._queue(session, jobs, notes)
 
     def add_page(self, session: Session, address: str) -> list[Job]:
-        """Queue the web page at `address`; a note says if it cannot be noted down."""
+        """Queue the web page at `address`; a note says if it cannot be noted down.
+
+        A user name and password in it are left out: they are not to be shown, or on the disk.
+        """
+        address = re.sub(r"//[^/?#]*@", "//…@", address)
         try:
             return self._queue(session, [Job.of_address(session.incoming, address)], [])
         except OSError as error:
@@ -135,7 +140,9 @@ class Intake:
 
     def _queue(self, session: Session, jobs: list[Job], notes: list[Note]) -> list[Job]:
         with self._changed:
-            session.notes[:] = notes
+            if all(job.interrupted for job in session.jobs):  # or they are of what goes on
+                session.notes.clear()
+            session.notes += notes
             session.batches += 1
             for job in jobs:
                 job.batch = session.batches

@@ -26,6 +26,14 @@ PACE = 30.0
 """Seconds over which the speed of embedding is taken."""
 
 
+LONGEST = 80
+"""Characters of an address that are shown."""
+
+
+def shortened(address: str) -> str:
+    return address if len(address) <= LONGEST else f"{address[: LONGEST - 1]}…"
+
+
 class Note(NamedTuple):
     """What became of a file."""
 
@@ -99,7 +107,7 @@ class Job:
             with suppress(OSError):
                 new.unlink(missing_ok=True)
             raise
-        return cls(folder, address, address)
+        return cls(folder, shortened(address), address)
 
     @property
     def key(self) -> str:
@@ -200,7 +208,8 @@ def left_behind(incoming: Path) -> list[Job]:
     for kept in sorted(incoming.iterdir()) if incoming.is_dir() else ():
         if kept.suffix == ".address":
             address = kept.read_text("utf-8", "replace")
-            jobs.append(Job(kept.with_suffix(""), address, address, interrupted=True))
+            place, name = kept.with_suffix(""), shortened(address)
+            jobs.append(Job(place, name, address, interrupted=True))
         elif kept.is_file():
             kept.unlink()
         elif kept.suffix or kept.with_suffix(".address").exists() or not any(kept.iterdir()):

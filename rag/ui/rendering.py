@@ -10,6 +10,7 @@ from textwrap import shorten
 from typing import Any
 
 from rag.answering.events import ENDINGS
+from rag.answering.prompts import OURS
 from rag.index.store import StoredDocument
 from rag.types import NodeWithScore, counted
 from rag.ui.jobs import Job, Note
@@ -87,7 +88,7 @@ def as_text(markdown: str) -> str:
 
 def _facts(turn: Turn) -> Iterable[str]:
     """The quiet line under an answer: model, first token, speed, passages, how it ended."""
-    facts = [turn.model] if turn.model else []
+    facts = [turn.model] if turn.model and turn.answer not in OURS else []
     if turn.timings.first_token is not None:
         facts.append(f"first token {turn.timings.first_token:.1f} s")
     if turn.timings.tokens_per_second is not None:
@@ -101,13 +102,15 @@ def _facts(turn: Turn) -> Iterable[str]:
 
 def sources(turn: Turn | None) -> str:
     """The passages behind an answer, each with file, place and score; then what else was found."""
-    if turn is None or not turn.sources:
+    if turn is None or not (turn.sources or turn.others):
         return '<p class="hint">The passages behind an answer are shown here.</p>'
     asked = shorten(turn.question, 80, placeholder=" …")
-    shown = f'<p class="hint">for “{html.escape(asked)}”</p>{_sources(turn.sources, 1)}'
+    shown = f'<p class="hint">for “{html.escape(asked)}”</p>'
+    if turn.sources:
+        shown += _sources(turn.sources, 1)
     if turn.others:
-        others = _sources(turn.others, 1 + len(turn.sources))
-        shown += f"<h3>Also found, not given to the model</h3>{others}"
+        title = "Also found, not given to the model" if turn.sources else "The nearest passages"
+        shown += f"<h3>{title}</h3>{_sources(turn.others, 1 + len(turn.sources))}"
     return shown
 
 
@@ -132,9 +135,7 @@ def _source(number: int, hit: NodeWithScore) -> str:
 
 
 def _score(score: float) -> str:
-    return (
-        f'<span class="score" title="Cosine similarity to the question">{max(score, 0):.2f}</span>'
-    )
+    return f'<span class="score" title="How well it fits the question">{max(score, 0):.2f}</span>'
 
 
 def library(

@@ -51,3 +51,11 @@ def test_each_hangs_on_the_one_before_it() -> None:
     assert standalone("And why?", earlier) == (
         "And why? In what year? Which army destroyed the castle?"
     )
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["hello", "Hi there!", "thanks", "Good morning", "午餐多少钱？", "ร้านเปิดกี่โมง", "Где ключ?"],
+)
+def test_greetings_and_other_scripts_are_searched_as_they_stand(question: str) -> None:
+    assert standalone(question, ["What is the hotel limit?"]) == question

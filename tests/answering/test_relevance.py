@@ -58,3 +58,17 @@ def test_questions_about_the_whole_are_told_from_others_by_the_default_model() -
         assert relevance(low, question), question
     for question in SPECIFIC:
         assert not relevance(low, question), question
+
+
+def test_a_passage_with_all_the_words_bears_on_the_question(hash_embedding: HashEmbedding) -> None:
+    relevance = RelevancePostprocessor(hash_embedding, 0.5)
+    low = hit("Call +49 30 901820, ask for Łukasz.", score=0.1)
+    assert relevance([low], "what is +49 30 901820?")
+    assert relevance([low], "Lukasz")
+    assert not relevance([low], "Does the office near the bridge have +49 30 901821?")
+    assert not relevance([low], "blue Lukasz")
+
+
+def test_what_is_written_in_another_script_is_not_refused(hash_embedding: HashEmbedding) -> None:
+    relevance = RelevancePostprocessor(hash_embedding, 0.5)
+    assert relevance([hit("a", score=0.1)], "这是关于什么的？")

@@ -213,3 +213,11 @@ class TestTold:
         now += 1000  # others had their turn
         told.told(Progress("a.txt", "embedding", 700, 999))
         assert told.per_second is None
+
+
+def test_a_long_address_is_shown_shortened(tmp_path: Path) -> None:
+    address = "https://example.org/" + "a" * 3000
+    job = Job.of_address(tmp_path, address)
+    assert (len(job.name), job.name[-1], job.address) == (80, "…", address)
+    (left,) = left_behind(tmp_path)
+    assert (left.name, left.address) == (job.name, address)

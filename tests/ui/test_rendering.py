@@ -8,6 +8,7 @@ from bs4 import BeautifulSoup
 from markdown_it import MarkdownIt
 
 from rag.answering.events import Timings
+from rag.answering.prompts import NOTHING_LEFT
 from rag.index.ingestion import Progress
 from rag.index.store import StoredDocument
 from rag.types import FinishReason, Node, NodeWithScore, Usage
@@ -279,6 +280,13 @@ class TestSources:
         assert [li.find(class_="number").text for li in second.find_all("li")] == ["2", "3"]
         assert "not given to the model" in soup.find("h3").text
         assert not rendering.sources(Turn("a?", sources=(hit(),))).count("not given")
+
+    def test_where_nothing_bore_on_the_question_the_nearest_are_shown(self) -> None:
+        turn = Turn("a?", "m", NOTHING_LEFT, others=(hit(), hit()), finish_reason="stop")
+        soup = safe(rendering.sources(turn))
+        assert soup.find("h3").text == "The nearest passages"
+        assert [li.find(class_="number").text for li in soup.find_all("li")] == ["1", "2"]
+        assert "m" not in list(rendering._facts(turn))  # no model was asked
 
     @pytest.mark.parametrize("hostile", HOSTILE)
     def test_passages_names_and_headings_are_text(self, hostile: str) -> None:
