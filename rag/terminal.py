@@ -18,8 +18,8 @@ from pathlib import Path
 from rag.answering.defaults import Settings
 from rag.answering.engine import Postprocessor, searched, usual_postprocessors
 from rag.answering.events import ENDINGS, Events, Status
-from rag.answering.postprocessing import best_only
 from rag.answering.response import Response, formatted
+from rag.answering.sentences import BestSentences
 from rag.answering.vector_store_index import VectorStoreIndex
 from rag.config import Config
 from rag.documents.reader import SimpleDirectoryReader
@@ -140,8 +140,8 @@ class Terminal:
         usual = usual_postprocessors(
             llm, config, index.embed_model, load_rerank(config, self._report)
         )
-        if options.top_k and best_only in usual:  # who states a number of passages gets it
-            usual.remove(best_only)
+        if options.top_k:  # who states a number of passages gets it
+            usual = [each for each in usual if not isinstance(each, BestSentences)]
         self._engine = index.as_chat_engine(
             llm, searched(config), options.mode, usual, max_tokens=config.max_new_tokens
         )

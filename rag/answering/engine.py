@@ -11,8 +11,8 @@ from rag.answering import follow_ups, prompts
 from rag.answering.budget import left_beside, newest
 from rag.answering.calls import Calls, both
 from rag.answering.events import Event, Events, Finished, SearchedFor, Sources, Status, Timings
-from rag.answering.postprocessing import best_only
 from rag.answering.relevance import RelevancePostprocessor
+from rag.answering.sentences import BestSentences
 from rag.answering.synthesis import ResponseSynthesizer
 from rag.config import Config
 from rag.index.embedding import Embedding
@@ -40,7 +40,7 @@ def usual_postprocessors(
     if rerank:
         chosen.append(rerank)
     if llm.is_small and config.response_mode == "compact":
-        chosen.append(best_only)
+        chosen.append(BestSentences(embed_model))
     return chosen
 
 

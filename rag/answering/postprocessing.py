@@ -21,11 +21,6 @@ class SimilarityPostprocessor:
         ]
 
 
-def best_only(nodes: Sequence[NodeWithScore], query: str) -> Sequence[NodeWithScore]:  # noqa: ARG001
-    """Keeps the best passage: a small model is lost in more (docs/decisions.md)."""
-    return nodes[:1]
-
-
 def merge_neighbours(nodes: Sequence[NodeWithScore]) -> list[NodeWithScore]:
     """Passages that follow one another in a document as one, in the place of the best of them."""
     runs: list[list[int]] = []

@@ -109,7 +109,7 @@ def sources(turn: Turn | None) -> str:
     if turn.sources:
         shown += _sources(turn.sources, 1)
     if turn.others:
-        title = "Also found, not given to the model" if turn.sources else "The nearest passages"
+        title = "Also found" if turn.sources else "The nearest passages"
         shown += f"<h3>{title}</h3>{_sources(turn.others, 1 + len(turn.sources))}"
     return shown
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from rag.answering import relevance as relevance_module
 from rag.answering.relevance import CUTOFFS, RelevancePostprocessor
 from rag.config import DEFAULT_EMBED_MODEL
 from rag.index.embedding import HashEmbedding
@@ -60,7 +61,10 @@ def test_questions_about_the_whole_are_told_from_others_by_the_default_model() -
         assert not relevance(low, question), question
 
 
-def test_a_passage_with_all_the_words_bears_on_the_question(hash_embedding: HashEmbedding) -> None:
+def test_a_passage_with_all_the_words_bears_on_the_question(
+    hash_embedding: HashEmbedding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relevance_module, "GENERAL", 2.0)
     relevance = RelevancePostprocessor(hash_embedding, 0.5)
     low = hit("Call +49 30 901820, ask for Łukasz.", score=0.1)
     assert relevance([low], "what is +49 30 901820?")
