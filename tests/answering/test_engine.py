@@ -135,7 +135,7 @@ def test_post_processors_are_applied_in_their_order() -> None:
 
     def first(nodes: Sequence[NodeWithScore], query: str) -> list[NodeWithScore]:
         seen.append((len(nodes), query))
-        return list(nodes)[-1:]
+        return list(nodes)[::-1]
 
     def second(nodes: Sequence[NodeWithScore], query: str) -> list[NodeWithScore]:
         seen.append((len(nodes), query))
