@@ -391,6 +391,29 @@ class TestNotes:
         intake.dismiss(session)
         assert session.notes == []
 
+    def test_they_stay_while_something_is_on_its_way(
+        self, intake: Intake, session: Session, steps: Steps, put: Put
+    ) -> None:
+        gate = steps.shut["slow embedding"] = threading.Event()
+        intake.add(session, [put("slow", "9")])
+        assert steps.reached.wait(GUARD)
+        session.notes.append(Note("bad", "x: it is broken."))
+        intake.add(session, [put("more", "1")])
+        assert [note.kind for note in session.notes] == ["bad"]
+        gate.set()
+        over(session)
+        assert [note.kind for note in session.notes] == ["bad", "good", "good"]
+
+    def test_a_password_in_an_address_is_neither_shown_nor_kept(
+        self, steps: Steps, session: Session
+    ) -> None:
+        intake = Intake(steps.take_in, steps.fetch)
+        (job,) = intake.add_page(session, "http://user:geheim@example.com/bad")
+        assert (job.name, job.address) == ("http://…@example.com/bad",) * 2
+        over(session)
+        assert "geheim" not in str(session.notes)
+        intake.close()
+
 
 class TestEnds:
     def test_what_was_going_on_when_the_process_ends_is_offered_again(
