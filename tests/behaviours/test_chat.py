@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -622,6 +623,9 @@ def test_22_two_pages_at_the_same_time(
             me = browsers[marker]
             text = "\n\n".join(document.text for document in notes(marker))
             shown: list[Any] = list(library.upload([upload(f"{marker}.txt", text)], me))
+            end = time.monotonic() + GUARD
+            while chat.session(me).jobs and time.monotonic() < end:  # it goes in behind the page
+                time.sleep(0.01)
             both.wait()
             for turn in range(3):
                 box = {"text": f"Walnut question {turn} of {marker}?", "files": []}
