@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from rag.config import Config
 from rag.errors import DocumentError
-from rag.index.embedding import HashEmbedding, Vector
+from rag.index.embedding import Embedded, HashEmbedding
 from rag.llms.scripted import ScriptedLLM
 from rag.ui.backend import Backend
 from rag.ui.jobs import Event
@@ -31,7 +31,7 @@ Screenshot = Callable[[Page, str], None]
 class Slow(HashEmbedding):
     """Takes as long as a real model on a small machine."""
 
-    def embed(self, texts: Sequence[str]) -> list[Vector]:
+    def embed(self, texts: Sequence[str]) -> list[Embedded]:
         time.sleep(0.02 * len(texts) if len(texts) > 4 else 0)
         return super().embed(texts)
 
@@ -40,6 +40,7 @@ class Slow(HashEmbedding):
 class Fetched:
     path: Path
     name: str
+    url: str
 
 
 def fetch(address: str, folder: Path) -> Fetched:
@@ -47,7 +48,7 @@ def fetch(address: str, folder: Path) -> Fetched:
         raise DocumentError(address, "there is no such page.")
     time.sleep(1)
     (folder / "page.html").write_text("<h1>Herons</h1><p>The heron of this page is purple.</p>")
-    return Fetched(folder / "page.html", "example.com › heron.html")
+    return Fetched(folder / "page.html", "example.com › heron.html", address)
 
 
 class App:
