@@ -10,7 +10,7 @@ from textwrap import shorten
 from typing import Any
 
 from rag.answering.events import ENDINGS
-from rag.answering.prompts import OURS
+from rag.answering.prompts import NOTHING_FOUND, NOTHING_LEFT
 from rag.index.store import StoredDocument
 from rag.types import NodeWithScore, counted
 from rag.ui.jobs import Job, Note
@@ -88,7 +88,10 @@ def as_text(markdown: str) -> str:
 
 def _facts(turn: Turn) -> Iterable[str]:
     """The quiet line under an answer: model, first token, speed, passages, how it ended."""
-    facts = [turn.model] if turn.model and turn.answer not in OURS else []
+    if turn.answer in (NOTHING_FOUND, NOTHING_LEFT):
+        facts = ["no model was asked"]
+    else:
+        facts = [turn.model] if turn.model else []
     if turn.timings.first_token is not None:
         facts.append(f"first token {turn.timings.first_token:.1f} s")
     if turn.timings.tokens_per_second is not None:
