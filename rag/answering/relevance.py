@@ -12,7 +12,7 @@ from rag.index.embedding import Embedding
 from rag.index.words import STOP, spaced
 from rag.types import NodeWithScore
 
-CUTOFFS = {DEFAULT_EMBED_MODEL: 0.4}
+CUTOFFS = {DEFAULT_EMBED_MODEL: 0.3}
 """Scores of hybrid retrieval below which nothing bears on a question, by embedding model. Scores of
 another model mean something else; without a measurement nothing is refused."""
 GENERAL = 0.4
