@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rag.answering.defaults import Settings
-from rag.answering.engine import Postprocessor, searched, usual_postprocessors
+from rag.answering.engine import load_rerank, searched, usual_postprocessors
 from rag.answering.events import ENDINGS, Events, Status
 from rag.answering.response import Response, formatted
 from rag.answering.sentences import BestSentences
@@ -29,7 +29,6 @@ from rag.evaluation.measuring import measure_answers, measure_retrieval, put_in
 from rag.index.reembedding import reembed
 from rag.llms.catalog import load
 from rag.types import Document, Reasoning, counted
-from rag.weights import Report
 
 CLEAR = "\r\x1b[K"
 """Takes back the line that is on the screen."""
@@ -108,17 +107,6 @@ def embed_again(config: Config, options: argparse.Namespace, screen: "Screen") -
             screen.passing(f"Index {number} of {len(folders)}: {done:,} of {total:,} passages")
         passages += done
     screen.say(f"{counted(passages, 'passage')} embedded again with {embed_model.name}.")
-
-
-def load_rerank(config: Config, report: Report) -> Postprocessor | None:
-    """The cross-encoder of the settings; None where none is set."""
-    if not config.rerank_model:
-        return None
-    from rag.index.reranking_huggingface import SentenceTransformerRerank
-
-    return SentenceTransformerRerank(
-        config.rerank_model, config.top_k, models_dir=config.models_dir, report=report
-    )
 
 
 class Terminal:

@@ -19,6 +19,7 @@ from rag.index.embedding import Embedding
 from rag.index.retrieval import Retriever
 from rag.llms.protocol import LLM
 from rag.types import ChatMessage, NodeWithScore, Usage
+from rag.weights import Report
 
 Postprocessor = Callable[[Sequence[NodeWithScore], str], Sequence[NodeWithScore]]
 """Takes the passages that were found, and the question; returns those to answer from."""
@@ -26,6 +27,17 @@ Postprocessor = Callable[[Sequence[NodeWithScore], str], Sequence[NodeWithScore]
 
 RERANKED = 20
 """Passages that a cross-encoder puts in order."""
+
+
+def load_rerank(config: Config, report: Report) -> Postprocessor | None:
+    """The cross-encoder of the settings; None where none is set."""
+    if not config.rerank_model:
+        return None
+    from rag.index.reranking_huggingface import SentenceTransformerRerank
+
+    return SentenceTransformerRerank(
+        config.rerank_model, config.top_k, models_dir=config.models_dir, report=report
+    )
 
 
 def usual_postprocessors(

@@ -8,7 +8,7 @@ from rag.types import Node, NodeWithScore
 
 @dataclass(frozen=True)
 class SimilarityPostprocessor:
-    """Keeps the passages with a score (cosine, at most 1) of `similarity_cutoff` or more.
+    """Keeps the passages with a score (at most 1) of `similarity_cutoff` or more.
 
     One without a score is left out.
     """

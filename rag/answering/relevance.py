@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from functools import cached_property
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,8 +100,10 @@ class RelevancePostprocessor:
         if letters and not re.search("[A-Za-z]", letters):  # models with a cut-off know English
             return True
         vector = self.embed_model.embed_query(query).vector
-        return bool((self._general @ vector).max() >= GENERAL)
+        return bool((_general(self.embed_model) @ vector).max() >= GENERAL)
 
-    @cached_property
-    def _general(self) -> NDArray[np.float32]:
-        return np.array([each.vector for each in self.embed_model.embed(_GENERAL)])
+
+@lru_cache(maxsize=2)
+def _general(embed_model: Embedding) -> NDArray[np.float32]:
+    """Kept by model: each question has a post-processor of its own."""
+    return np.array([each.vector for each in embed_model.embed(_GENERAL)])

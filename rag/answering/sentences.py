@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from rag.index.embedding import Embedded, Embedding
+from rag.index.retrieval import COSINE
 from rag.types import NodeWithScore
 
 PASSAGES = 3
@@ -15,8 +16,6 @@ BEHIND = 0.03
 """What a sentence's score loses for each passage before its own."""
 NEAR = 0.1
 """How much less its neighbours may score to stay with the best sentence."""
-COSINE = 0.2
-"""What the cosine of the whole texts weighs beside that of their tokens, as in retrieval."""
 
 _END = re.compile(r"(?<=[.!?])[\"”’)\]]*\s+(?=[\"“‘(\[]?[^\Wa-z_])|(?<=[。！？])|\n{2,}")
 """Between two sentences; what is no prose, as a table, stays in one piece."""

@@ -37,8 +37,6 @@ of the question, its commonest words, which weigh least, only put the best by th
 docs/decisions.md."""
 AGAIN = 500
 """So many of these."""
-COUNTED = 2_000
-"""Words whose passages are kept counted until something changes."""
 _MANY_RANGES = 400
 """SQLite's expressions may be 1,000 deep."""
 
@@ -82,8 +80,7 @@ class Passage:
 
     def with_(self, embedded: Embedded) -> "Passage":
         """The same passage, embedded."""
-        tokens = np.packbits(embedded.tokens > 0, axis=1)
-        return replace(self, vector=embedded.vector, tokens=tokens if len(tokens) else None)
+        return replace(self, vector=embedded.vector, tokens=_signs(embedded.tokens))
 
 
 class DamagedError(StoreError):
@@ -110,7 +107,6 @@ class KeywordIndex:
         self._lock = threading.RLock()
         self._path = folder and folder / FILE
         self._next = 1  # numbers that a search has at hand must not come to mean another passage
-        self._counts: dict[tuple[str, str], int] = {}  # of passages that have a term; see `_rarest`
         try:
             self._db = self._open()
         except sqlite3.DatabaseError as error:
@@ -261,12 +257,7 @@ class KeywordIndex:
             "SELECT count(*) FROM"  # noqa: S608
             f" (SELECT 1 FROM words WHERE words MATCH ? {where} LIMIT {SCORED + 1})"
         )
-        if len(self._counts) > COUNTED:
-            self._counts.clear()
-        for term in terms:
-            if (where, term) not in self._counts:
-                (self._counts[where, term],) = self._db.execute(count, (term,)).fetchone()
-        found = [(self._counts[where, term], term) for term in terms]
+        found = [(self._db.execute(count, (term,)).fetchone()[0], term) for term in terms]
         kept: list[str] = []
         total = 0
         for number, term in sorted(found, key=lambda one: one[0]):
@@ -409,7 +400,6 @@ class KeywordIndex:
             nested = db.in_transaction
             if not nested:
                 db.execute("BEGIN IMMEDIATE")
-                self._counts.clear()
             try:
                 yield db
                 if not nested:
@@ -443,8 +433,8 @@ def _is_damage(error: sqlite3.Error) -> bool:
     return code is None or code & 0xFF in kinds
 
 
-def _signs(tokens: NDArray[np.float32]) -> bytes | None:
-    return np.packbits(tokens > 0, axis=1).tobytes() if len(tokens) else None
+def _signs(tokens: NDArray[np.float32]) -> Signs | None:
+    return np.packbits(tokens > 0, axis=1) if len(tokens) else None
 
 
 def _to_bytes(vector: Vector) -> bytes:

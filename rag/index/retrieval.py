@@ -142,7 +142,7 @@ class VectorIndexRetriever:
         computed = {}
         embedded = self.embed_model.embed([each.node.embedded_text for each in unknown[:COMPUTE]])
         for passage, each in zip(unknown, embedded, strict=False):
-            store.keep(passage.number, each)
+            store.keep(passage.number, [each])
             computed[passage.number] = passage.with_(each)
         return [computed.get(each.number, each) for each in passages]
 

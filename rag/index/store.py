@@ -324,9 +324,9 @@ class ChromaStore:
         return self._words.passages(numbers)
 
     @_while_open
-    def keep(self, number: int, embedded: Embedded) -> None:
-        """Keep what a passage was embedded to, where it was not known here."""
-        self._embed(number, [embedded])
+    def keep(self, first: int, embedded: Sequence[Embedded]) -> None:
+        """Keep what the passages from number `first` on were embedded to."""
+        self._words.embed(first, embedded)
 
     def query(self, vector: Vector, top_k: int) -> list[NodeWithScore]:
         """The `top_k` passages nearest to `vector`, the nearest first, scored by cosine."""
@@ -343,10 +343,6 @@ class ChromaStore:
         self._close()
         for shared in ("_folder", "_words"):  # they end with the last store that has them
             vars(self).pop(shared, None)
-
-    @_while_open
-    def _embed(self, first: int, embedded: Sequence[Embedded]) -> None:
-        self._words.embed(first, embedded)
 
     @_while_open
     def _begin(self, document: Document | StoredDocument, nodes: Sequence[Node]) -> "Adding":
@@ -495,16 +491,16 @@ class ChromaStore:
             versions[key.partition(":")[2]].append(key)
         several = [versions_ for versions_ in versions.values() if len(versions_) > 1]
         fields = self._fields([key for versions_ in several for key in versions_])
-        marks: dict[str, dict[str, Any]] = {}
+        beaten: dict[str, StoredDocument] = {}
         for versions_ in several:
             there = fields.keys() & versions_
             older = sorted(there, key=lambda key: (fields[key]["added"], key))[:-1]
-            marks |= {key: {"passages": fields[key]["passages"]} for key in older}
-        if marks:
-            self._write({_REMOVED + key: mark for key, mark in marks.items()})
+            beaten |= {key: StoredDocument(**fields[key]) for key in older}
+        if beaten:
+            self._write(_marks(beaten))
             with self._or_later():
-                self._clear(marks)
-        return set(marks)
+                self._clear(beaten)
+        return set(beaten)
 
     def _fields(self, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
         """The records of documents as Chroma has them."""
@@ -697,7 +693,7 @@ class Adding:
 
     def take(self, embedded: Sequence[Embedded]) -> None:
         """What the next passages were embedded to."""
-        self._store._embed(self.pending.first + len(self.vectors), embedded)
+        self._store.keep(self.pending.first + len(self.vectors), embedded)
         self.vectors += [each.vector for each in embedded]
         give_back()
 

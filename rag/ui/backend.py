@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from rag.answering.engine import Postprocessor, searched
+from rag.answering.engine import Postprocessor, load_rerank, searched
 from rag.config import Config
 from rag.documents.loading import ENDINGS
 from rag.errors import OutdatedIndexError, RivuletError, StoreError
@@ -48,7 +48,9 @@ class Backend:
         )
         self.samples = Preparation("the sample documents", self._ingest_samples)
         self.reranking = (
-            Preparation("the re-ranking model", self._load_rerank) if config.rerank_model else None
+            Preparation("the re-ranking model", lambda report: load_rerank(config, report))
+            if config.rerank_model
+            else None
         )
 
     def start(self) -> None:
@@ -140,14 +142,6 @@ class Backend:
 
         return HuggingFaceEmbedding(
             self.config.embed_model, models_dir=self.config.models_dir, report=report
-        )
-
-    def _load_rerank(self, report: Report) -> Postprocessor:
-        from rag.index.reranking_huggingface import SentenceTransformerRerank
-
-        config = self.config
-        return SentenceTransformerRerank(
-            str(config.rerank_model), config.top_k, models_dir=config.models_dir, report=report
         )
 
     def _ingest_samples(self, report: Report) -> ChromaStore:
