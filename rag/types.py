@@ -149,6 +149,32 @@ class NodeWithScore:
         return self.node.metadata
 
 
+Support = Literal["supported", "partly", "none"]
+"""How far a passage bears a sentence out: wholly, but for a number, date or name in it, or not."""
+
+
+@dataclass(frozen=True)
+class Citation:
+    """A sentence of an answer, and what in the passages bears it out.
+
+    Offsets are in characters; `end` is just after the sentence.
+    """
+
+    start: int
+    """Where the sentence begins in the answer."""
+    end: int
+    support: Support
+    node: Node | None = None
+    """The passage that bears it out; None where none does."""
+    node_start: int = 0
+    """Where in `node.text` the sentence that bears it out begins."""
+    node_end: int = 0
+    score: float = 0.0
+    """How near the two sentences are, at most 1."""
+    missing: tuple[str, ...] = ()
+    """The numbers, dates and names of the sentence that the passage lacks, as they are written."""
+
+
 @dataclass(frozen=True)
 class ChatMessage:
     role: Literal["system", "user", "assistant"]

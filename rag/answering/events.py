@@ -1,21 +1,24 @@
 """What an engine tells while it answers. The page, the terminal and Python read the same events.
 
 An answer is one `Sources`, one `Begun`, any number of texts (`str`), and one `Finished`, in this
-order. A `Status` can come at any time, `Reasoning` after `Begun`; `Timings` and the `Usage` of the
+order. A `Citation` comes after the text of its sentence, when that has been checked, and may come
+after later texts, but before `Finished`. A `Status` can come at any time, `Reasoning` after `Begun`; `Timings` and the `Usage` of the
 calls so far whenever more is known, so that an answer that is stopped has them too.
 """
 
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from rag.types import FinishReason, NodeWithScore, Reasoning, Usage
+from rag.types import Citation, FinishReason, NodeWithScore, Reasoning, Usage
 
 
 @dataclass(frozen=True)
 class Status:
-    """What the engine is doing, for a person who waits."""
+    """What the engine is doing, for a person who waits: step `done` of `total`, where it has steps."""
 
     text: str
+    done: int = 0
+    total: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,17 @@ ENDINGS: dict[FinishReason, str] = {
 """The endings that a person is told of."""
 
 Event = (
-    Status | SearchedFor | Sources | LeftOut | Begun | Reasoning | Timings | Usage | str | Finished
+    Status
+    | SearchedFor
+    | Sources
+    | LeftOut
+    | Begun
+    | Reasoning
+    | Citation
+    | Timings
+    | Usage
+    | str
+    | Finished
 )
 Events = Generator[Event, None, None]
 """Closing it ends the model's work within about one token. Texts may be empty: they come
