@@ -1,9 +1,10 @@
 """What an engine tells while it answers. The page, the terminal and Python read the same events.
 
 An answer is one `Sources`, one `Begun`, any number of texts (`str`), and one `Finished`, in this
-order. A `Citation` comes after the text of its sentence, when that has been checked, and may come
-after later texts, but before `Finished`. A `Status` can come at any time, `Reasoning` after `Begun`; `Timings` and the `Usage` of the
-calls so far whenever more is known, so that an answer that is stopped has them too.
+order. A `Citation` comes after the text of its sentence, once that has been checked: maybe after
+later texts, but before `Finished`. A `Status` can come at any time, `Reasoning` after `Begun`;
+`Timings` and the `Usage` of the calls so far whenever more is known, so that an answer that is
+stopped has them too.
 """
 
 from collections.abc import Generator
@@ -14,7 +15,7 @@ from rag.types import Citation, FinishReason, NodeWithScore, Reasoning, Usage
 
 @dataclass(frozen=True)
 class Status:
-    """What the engine is doing, for a person who waits: step `done` of `total`, where it has steps."""
+    """What the engine is doing, for a person who waits: `done` of `total` where it has steps."""
 
     text: str
     done: int = 0

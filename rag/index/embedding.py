@@ -41,6 +41,8 @@ class Embedding(Protocol):
     max_tokens: int
     """How many tokens of a text it reads, its own special ones included; the rest is cut off."""
 
+    def __hash__(self) -> int: ...
+
     @property
     def tokenizer(self) -> Tokenizer | Callable[[str], int]:
         """Its tokenizer without truncation, or a function that counts tokens: for splitting."""

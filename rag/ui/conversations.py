@@ -1,4 +1,7 @@
-"""Conversations: questions with their answers, as they are kept and exported. Knows nothing of gradio."""
+"""Conversations: questions with their answers, as they are kept and exported.
+
+Knows nothing of gradio.
+"""
 
 import secrets
 import threading
@@ -8,7 +11,6 @@ from typing import Literal
 
 from rag.answering.events import Timings
 from rag.types import Citation, FinishReason, NodeWithScore, Usage
-
 
 Scope = Literal["all", "mine", "samples", "chosen", "none"]
 """What is searched: everything, one's own documents, the samples, chosen documents, nothing."""
