@@ -1,0 +1,333 @@
+"""A conversation as what the page shows of it: a tree of parts, each with HTML of its own.
+
+The page changes only the parts that differ, so what is sent of a growing answer is its last
+paragraph. Everything from a document, a model or a person is escaped here or in `markdown`.
+Pure functions, no state.
+"""
+
+import html
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rag.answering.events import ENDINGS, Status
+from rag.answering.prompts import OURS
+from rag.llms.catalog import label
+from rag.types import Citation, NodeWithScore
+from rag.ui.conversations import Answer, Conversation, Turn
+from rag.ui.language import Say
+from rag.ui.markdown import blocks
+
+Part = dict[str, Any]
+"""`k`: its key among its neighbours; `c`: its classes; then either `h`: HTML, or `n`: parts."""
+
+QUESTIONS = (
+    "Where do my documents stay?",
+    "How does streaming work?",
+    "How do I share Rivulet with other people?",
+    "Which models can I use?",
+)
+"""Suggested at first: the sample documents answer them."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a conversation is shown with, beside what is in it."""
+
+    say: Say
+    models: Sequence[tuple[str, str]] = ()
+    """Label and name of the models that an answer can be compared with."""
+    any_model: bool = True
+    """Whether the name of another one can be typed."""
+    feedback: bool = True
+    """Whether answers can be rated."""
+
+
+def parts(
+    conversation: Conversation, shown: Shown, writing: Answer | None = None, status: Status | None = None
+) -> list[Part]:
+    """The whole conversation. `status` is what is being done for the answer that is `writing`."""
+    if not conversation.turns:
+        return [_part("welcome", "welcome", _welcome(shown.say))]
+    return [_turn(turn, shown, writing, status) for turn in conversation.turns]
+
+
+def _part(key: str, classes: str, markup: str) -> Part:
+    return {"k": key, "c": classes, "h": markup}
+
+
+def _welcome(say: Say) -> str:
+    asked = "".join(button(question, "suggested", question, on="ask") for question in QUESTIONS)
+    texts = (
+        say(
+            "Add files to the list on the left, or by the paper clip below, and ask about them. "
+            "The answer is written as you watch, and each sentence is marked with the place in "
+            "your documents that bears it out. With the local model nothing leaves this computer."
+        ),
+        say("Or ask the sample documents:"),
+    )
+    shown = "".join(f"<p>{html.escape(text)}</p>" for text in texts)
+    return f'<h2>{html.escape(say("Ask your documents"))}</h2>{shown}<p class="suggestions">{asked}</p>'
+
+
+def _turn(turn: Turn, shown: Shown, writing: Answer | None, status: Status | None) -> Part:
+    answers = [
+        {
+            "k": answer.key,
+            "c": "answer" + (" writing" if answer is writing else ""),
+            "n": list(_answer(turn, answer, shown, status if answer is writing else None)),
+        }
+        for answer in turn.answers
+    ]
+    return {
+        "k": turn.key,
+        "c": "turn",
+        "n": [
+            _part("question", "question", _question(turn, shown.say)),
+            {"k": "answers", "c": "answers" + (" several" if len(answers) > 1 else ""), "n": answers},
+        ],
+    }
+
+
+def _question(turn: Turn, say: Say) -> str:
+    edit = button(say("Edit"), "edit", turn.key, on="ask", edits=say("Change the question"))
+    back = button(say("Take back"), "undo", turn.key, title=say("Take this question back"))
+    return (
+        f'<h3 class="text editable" dir="auto">{html.escape(turn.question)}</h3>'
+        f'<div class="actions">{edit}{back}</div>'
+    )
+
+
+def _answer(turn: Turn, answer: Answer, shown: Shown, status: Status | None) -> Iterator[Part]:
+    say = shown.say
+    if len(turn.answers) > 1:
+        yield _part("name", "name", f"<h4>{html.escape(label(answer.model))}</h4>")
+    if answer.searched_for:
+        yield _part("searched", "searched", _searched(turn, answer, say))
+    if answer.reasoning:
+        yield _part("reasoning", "", _reasoning(answer, say))
+
+    def mark(number: int, citation: Citation) -> str:
+        return cite(f"{answer.key}:{number}", citation, answer, say)
+
+    for number, block in enumerate(blocks(answer.text, answer.citations, mark, answer.key)):
+        yield {**_part(f"text{number}", "text", block), "d": "auto"}
+    if status:
+        yield _part("status", "status", _status(status, say))
+    if answer.error:
+        error = html.escape(answer.error)
+        yield _part("error", "", f'<p class="error" role="alert">{error}</p>')
+    if answer.finish_reason is None:
+        return
+    if answer.sources or answer.others:
+        yield _part("sources", "sources", _sources(answer, say))
+    facts = " · ".join(_facts(answer, say))
+    yield _part("facts", "facts", html.escape(facts))
+    yield _part("actions", "actions", _actions(turn, answer, shown))
+    if answer.suggestions:
+        yield _part("suggestions", "suggestions", _suggestions(answer, say))
+
+
+def _searched(turn: Turn, answer: Answer, say: Say) -> str:
+    key = f"{turn.key}:{answer.key}"
+    edit = button(say("Edit"), "search", key, on="ask", edits=say("Search for something else"))
+    return (
+        f'<span>{html.escape(say("searched for:"))} '
+        f'<span class="editable" dir="auto">{html.escape(answer.searched_for)}</span></span> {edit}'
+    )
+
+
+def _reasoning(answer: Answer, say: Say) -> str:
+    """The model's reasoning: open while it is all there is, folded once the answer begins."""
+    text = html.escape(answer.reasoning.strip())
+    thinking = not (answer.text or answer.finish_reason)
+    return (
+        f'<details class="reasoning" {"open" if thinking else ""}>'
+        f"<summary>{html.escape(say('Thinking') if thinking else say('Thoughts'))}</summary>"
+        f'<div dir="auto">{text}</div></details>'
+    )
+
+
+def _status(status: Status, say: Say) -> str:
+    """What is being done, how far it is, and (counted by the page) for how long."""
+    text = say(status.text)
+    if status.total:
+        text = say("{doing} {done} of {total}", doing=text, done=status.done, total=status.total)
+    return (
+        f'<span role="status">{html.escape(text)}</span>'
+        f'<span class="seconds" aria-hidden="true"></span>'
+    )
+
+
+def cite(key: str, citation: Citation, answer: Answer, say: Say) -> str:
+    """The mark behind a sentence: the number of the passage that bears it out, or a quiet "?"."""
+    if citation.node is None:
+        shown, kind, title = "?", "none", say("not found in your documents")
+    else:
+        number = _number(citation, answer)
+        shown, kind = str(number or "·"), citation.support
+        title = say("Source {number}: {place}", number=shown, place=citation.node.label)
+        if citation.support == "partly":
+            missing = ", ".join(citation.missing)
+            title += ". " + say("Partly: it does not say {missing}", missing=missing)
+    name = html.escape(title)
+    return (
+        f'<button type="button" class="cite {kind}" data-on="open" data-do="cite" '
+        f'data-key="{key}" data-cite="{key}" aria-label="{name}" title="{name}">{shown}</button>'
+    )
+
+
+def _number(citation: Citation, answer: Answer) -> int | None:
+    """The place of the citation's passage among the sources of the answer, from 1."""
+    node = citation.node
+    for number, hit in enumerate((*answer.sources, *answer.others), start=1):
+        if node and (hit.node.holds(node) or node.holds(hit.node)):
+            return number
+    return None
+
+
+def _sources(answer: Answer, say: Say) -> str:
+    """A line of buttons: the passages the model was given, then what else was found."""
+    count = len(answer.sources)
+    given = "".join(
+        _source(answer, number, hit, say) for number, hit in enumerate(answer.sources, start=1)
+    )
+    others = "".join(
+        _source(answer, number, hit, say)
+        for number, hit in enumerate(answer.others, start=count + 1)
+    )
+    shown = ""
+    if given:
+        shown += f'<ul aria-label="{html.escape(say("Sources"))}">{given}</ul>'
+    if others:
+        title = say("Also found") if given else say("The nearest passages")
+        shown += (
+            f'<details {"" if given else "open"}><summary>{html.escape(title)}</summary>'
+            f'<ul start="{count + 1}" aria-label="{html.escape(title)}">{others}</ul></details>'
+        )
+    return shown
+
+
+def _source(answer: Answer, number: int, hit: NodeWithScore, say: Say) -> str:
+    node = hit.node
+    place = say("page {number}", number=node.page) if node.page else " › ".join(node.headings)
+    name = html.escape(say("Show source {number}: {place}", number=number, place=node.label))
+    return (
+        f'<li><button type="button" class="source" data-on="open" data-do="source" '
+        f'data-key="{answer.key}:{number - 1}" aria-label="{name}">'
+        f'<span class="number">{number}</span> <b>{html.escape(node.file_name)}</b> '
+        f"<small>{html.escape(place)}</small></button></li>"
+    )
+
+
+def _facts(answer: Answer, say: Say) -> Iterator[str]:
+    """The quiet line under an answer: model, first token, speed, passages, how it ended."""
+    if answer.text in OURS:
+        yield say("no model was asked")
+    elif answer.model:
+        yield label(answer.model)
+    timings = answer.timings
+    if timings.first_token is not None:
+        yield say("first token {seconds} s", seconds=f"{timings.first_token:.1f}")
+    if timings.tokens_per_second is not None:
+        yield say("{number} tokens/s", number=f"{timings.tokens_per_second:.0f}")
+    if len(answer.sources) == 1:
+        yield say("1 passage")
+    elif answer.sources:
+        yield say("{number} passages", number=len(answer.sources))
+    if answer.finish_reason in ENDINGS:
+        yield say(ENDINGS[answer.finish_reason])
+
+
+def _actions(turn: Turn, answer: Answer, shown: Shown) -> str:
+    say = shown.say
+    key = f"{turn.key}:{answer.key}"
+    buttons = [
+        button(say("Copy"), "copy", key, on="copy"),
+        button(say("Retry"), "retry", key, on="ask"),
+        _compare(key, shown),
+    ]
+    if len(turn.answers) > 1:
+        buttons.append(button(say("Keep only this"), "choose", key))
+    if shown.feedback:
+        buttons += [
+            button("👍", "rate", f"{key}:1", title=say("Good answer"), on=_on(answer.rating == 1)),
+            button("👎", "rate", f"{key}:-1", title=say("Bad answer"), on=_on(answer.rating == -1)),
+        ]
+        if answer.rating:
+            comment = say("Say why")
+            buttons.append(button(comment, "comment", key, edits=comment))
+            buttons.append('<span class="editable" hidden></span>')
+    return "".join(buttons)
+
+
+def _on(pressed: bool) -> str:
+    return "click pressed" if pressed else "click"
+
+
+def _compare(key: str, shown: Shown) -> str:
+    """A list of the models that can be asked the same."""
+    name = html.escape(shown.say("Compare with another model"))
+    choices = "".join(
+        f'<option value="{html.escape(model)}">{html.escape(title)}</option>'
+        for title, model in shown.models
+    )
+    if shown.any_model:
+        choices += f'<option value="…">{html.escape(shown.say("another model…"))}</option>'
+    return (
+        f'<select data-on="ask" data-do="compare" data-key="{key}" aria-label="{name}">'
+        f'<option value="" selected>{html.escape(shown.say("Compare with…"))}</option>{choices}'
+        f"</select>"
+    )
+
+
+def _suggestions(answer: Answer, say: Say) -> str:
+    asked = "".join(
+        button(question, "follow-up", question, on="ask") for question in answer.suggestions
+    )
+    return f"<p>{html.escape(say('You could ask next:'))}</p>{asked}"
+
+
+def button(
+    text: str, do: str, key: str, *, title: str = "", on: str = "click", edits: str = ""
+) -> str:
+    """A button that does `do` with what `key` names.
+
+    `title` says in full what it does. `on` is the event it becomes; "click pressed" is one that is
+    in force. With `edits` it first has the text beside it changed, in a field of this name.
+    """
+    event, _, pressed = on.partition(" ")
+    named = f' aria-label="{html.escape(title)}" title="{html.escape(title)}"' if title else ""
+    named += f' data-edits="{html.escape(edits)}"' if edits else ""
+    named += ' aria-pressed="true"' if pressed else ""
+    return (
+        f'<button type="button" class="text" data-on="{event}" data-do="{do}" '
+        f'data-key="{html.escape(key)}"{named}>{html.escape(text)}</button>'
+    )
+
+
+def conversations(shown: Sequence[Conversation], current: str, say: Say) -> str:
+    """The list of conversations, the one that is open marked."""
+    rows = "".join(_row(each, each.key == current, say) for each in shown if each.name)
+    new = button(say("New conversation"), "new", "")
+    named = html.escape(say("Conversations"))
+    return f'<p class="for-all">{new}</p><ul class="conversations" aria-label="{named}">{rows}</ul>'
+
+
+def _row(conversation: Conversation, current: bool, say: Say) -> str:
+    key, name = html.escape(conversation.key), html.escape(conversation.name)
+    rename = say("Rename {name}", name=conversation.name)
+    delete = say("Delete {name}", name=conversation.name)
+    return (
+        f'<li class="{"current" if current else ""}">'
+        f'<button type="button" class="name editable" dir="auto" data-on="click" data-do="show" '
+        f'data-key="{key}" title="{name}"{" aria-current=true" if current else ""}>{name}</button>'
+        f'<span class="buttons">'
+        f'{icon("✎", "rename", key, rename, edits=rename)}{icon("×", "delete", key, delete)}'
+        f"</span></li>"
+    )
+
+
+def icon(sign: str, do: str, key: str, name: str, *, edits: str = "") -> str:
+    """A button that shows only a sign; `name` says what it does."""
+    return button(sign, do, key, title=name, edits=edits).replace('class="text"', 'class="icon"')

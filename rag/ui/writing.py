@@ -1,0 +1,238 @@
+"""Answers are written in threads of their own, and pages look on.
+
+So an answer goes on while another conversation is looked at, and over a reload. When nobody has
+looked on for a while, it is stopped: whoever stops reading stops the computing.
+Knows nothing of gradio.
+"""
+
+import logging
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+
+from rag.answering.engine import answer_as_set
+from rag.answering.events import (
+    Begun,
+    Events,
+    Finished,
+    LeftOut,
+    SearchedFor,
+    Sources,
+    Status,
+    Timings,
+)
+from rag.answering.suggestions import suggest
+from rag.errors import RivuletError
+from rag.types import ChatMessage, Citation, NodeWithScore, Reasoning, Usage
+from rag.ui.backend import Backend
+from rag.ui.conversations import Answer, Conversation, Turn
+from rag.ui.jobs import Job
+from rag.ui.sessions import Session
+
+logger = logging.getLogger(__name__)
+
+UNWATCHED = 20.0
+"""Seconds without anybody looking on after which an answer is stopped: a reload is much shorter."""
+
+
+@dataclass(eq=False)
+class Writing:
+    """One answer that is being written into a turn of a conversation, whose lock it holds."""
+
+    backend: Backend
+    session: Session
+    conversation: Conversation
+    turn: Turn
+    answer: Answer
+    files: Sequence[Job] = ()
+    """Files whose words have to be searchable first."""
+    search_for: str = ""
+    """What is to be searched for instead of the question."""
+    status: Status | None = None
+    """What is being done."""
+    version: int = 0
+    """Counts what has changed."""
+    over: bool = False
+    """Nothing changes any more."""
+    watching: Counter[str] = field(default_factory=Counter)
+    """The tabs that look on."""
+    _seen: float = field(default_factory=time.monotonic)
+
+    def start(self) -> None:
+        """Begin; the conversation's lock is held already, and is given back at the end."""
+        self._told(Status("Searching"))
+        name = f"answer {self.answer.key}"
+        threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    @contextmanager
+    def watched_by(self, tab: str) -> Iterator[None]:
+        """While a tab looks on."""
+        self.watching[tab] += 1
+        try:
+            yield
+        finally:
+            self.watching[tab] -= 1
+            self._seen = time.monotonic()
+
+    @property
+    def _stopped(self) -> bool:
+        if +self.watching:
+            self._seen = time.monotonic()
+        elif time.monotonic() - self._seen > UNWATCHED:
+            return True
+        return self.conversation.stop.is_set()
+
+    def _changed(self) -> None:
+        self.version += 1
+
+    def _told(self, status: Status | None) -> None:
+        self.status = status
+        self._changed()
+
+    def _run(self) -> None:
+        answer = self.answer
+        try:
+            self._write()
+        except (RivuletError, NotImplementedError) as error:
+            answer.error, answer.finish_reason = str(error), "error"
+        except Exception:
+            number = uuid.uuid4().hex[:8]
+            logger.exception("Error %s while answering", number)
+            answer.error = f"Something went wrong (error {number} in the log). Ask again."
+            answer.finish_reason = "error"
+        answer.finish_reason = answer.finish_reason or "stopped"
+        try:
+            self._keep()
+        finally:
+            self.conversation.lock.release()
+            self._told(None)
+        try:
+            self._suggest()
+        except Exception:  # the answer is there; it has no suggestions
+            logger.exception("No further questions could be found")
+        self.over = True
+        self._changed()
+
+    def _write(self) -> None:
+        """Fill the answer."""
+        scope = self.turn.scope
+        waiting = list(self.backend.waiting_for(self.answer.model, scope))
+        while pending := [p for p in waiting if not p.wait(0)]:
+            self._told(Status(pending[-1].status))
+            if self.conversation.stop.wait(0.2) or self._stopped:
+                return
+        while unread := [job for job in self.files if not job.settled]:
+            self._told(Status(f"Reading {unread[0].name}"))
+            if self.conversation.stop.wait(0.2) or self._stopped:
+                return
+        llm = waiting[-1].result()
+        retriever = None if scope == "none" else _Searching(self.backend, self.session, self.turn)
+        with closing(
+            answer_as_set(
+                self.turn.question,
+                retriever,
+                llm,
+                self.backend.config,
+                self.backend.embedding.result() if retriever else None,
+                self.backend.rerank if retriever else None,
+                self._history(),
+                self.session.options,
+                self.search_for,
+            )
+        ) as events:
+            self._read(events)
+
+    def _read(self, events: Events) -> None:
+        answer = self.answer
+        for event in events:
+            if self._stopped:
+                return
+            match event:
+                case Status():
+                    self.status = event
+                case SearchedFor(question):
+                    answer.searched_for = question
+                case Sources(nodes, others):
+                    answer.sources, answer.others = nodes, others
+                case Reasoning(text):
+                    answer.reasoning += text
+                case Citation():
+                    answer.citations += (event,)
+                case Timings():
+                    answer.timings = event
+                case Usage():
+                    answer.usage = event
+                case Finished(reason, usage):
+                    answer.finish_reason, answer.usage = reason, usage
+                case "" | Begun() | LeftOut():
+                    continue
+                case str(text):
+                    answer.text += text
+                    self.status = None
+            self._changed()
+
+    def _history(self) -> list[ChatMessage]:
+        """What was said before this turn; of several answers the last."""
+        turns = self.conversation.turns
+        before = turns[: turns.index(self.turn)] if self.turn in turns else []
+        return [
+            message
+            for turn in before
+            for answer in turn.answers[-1:]
+            if answer.text
+            for message in (
+                ChatMessage("user", turn.question),
+                ChatMessage("assistant", answer.text, answer.finish_reason),
+            )
+        ]
+
+    def _keep(self) -> None:
+        """Save the conversation. An answer is given also where the disk is full."""
+        try:
+            self.session.keep(self.conversation)
+        except OSError:
+            logger.exception("The conversation in %s cannot be saved", self.session.folder)
+
+    def _suggest(self) -> None:
+        """Find further questions, as long as nothing else is asked."""
+        answer, turns = self.answer, self.conversation.turns
+        if answer.finish_reason != "stop" or not answer.sources or turns[-1] is not self.turn:
+            return
+        asked = [turn.question for turn in turns[:-1]]
+        asked.append(answer.searched_for or self.turn.question)
+        found = []
+        with closing(
+            suggest(
+                asked,
+                Sources(answer.sources, answer.others),
+                _Searching(self.backend, self.session, self.turn),
+                self.backend.config,
+                self.backend.embedding.result(),
+                self.backend.catalog.prepare(answer.model).result(),
+            )
+        ) as questions:
+            for question in questions:
+                if self._stopped or self.conversation.lock.locked():
+                    return
+                found += [question] if question else []
+        if found and turns and turns[-1] is self.turn:
+            answer.suggestions = tuple(found)
+            self._keep()
+            self._changed()
+
+
+@dataclass(frozen=True)
+class _Searching:
+    """A retriever over what one session may see, and one question is to be answered from."""
+
+    backend: Backend
+    session: Session
+    turn: Turn
+
+    def retrieve(self, query: str) -> list[NodeWithScore]:
+        turn, top_k = self.turn, self.session.options.top_k
+        return self.backend.retrieve(self.session, turn.scope, query, top_k, turn.documents)
