@@ -11,8 +11,10 @@ from rag.answering import follow_ups, prompts
 from rag.answering.budget import left_beside, newest
 from rag.answering.calls import Calls, both
 from rag.answering.events import Event, Events, Finished, SearchedFor, Sources, Status, Timings
+from rag.answering.options import USUAL, AnswerOptions
+from rag.answering.postprocessing import First
 from rag.answering.relevance import RelevancePostprocessor
-from rag.answering.sentences import BestSentences
+from rag.answering.sentences import PASSAGES, BestSentences
 from rag.answering.synthesis import ResponseSynthesizer
 from rag.config import Config
 from rag.index.embedding import Embedding
@@ -36,7 +38,7 @@ def load_rerank(config: Config, report: Report) -> Postprocessor | None:
     from rag.index.reranking_huggingface import SentenceTransformerRerank
 
     return SentenceTransformerRerank(
-        config.rerank_model, config.top_k, models_dir=config.models_dir, report=report
+        config.rerank_model, RERANKED, models_dir=config.models_dir, report=report
     )
 
 
@@ -45,49 +47,69 @@ def usual_postprocessors(
     config: Config,
     embed_model: Embedding,
     rerank: Postprocessor | None = None,
+    top_k: int | None = None,
 ) -> list[Postprocessor]:
     """What stands between search and answer where nothing else is stated: whether anything bears on
-    the question, a cross-encoder where one is set, and how many passages the model can use."""
+    the question, a cross-encoder where one is set, and how many passages the model can use.
+
+    `top_k` is how many a person asked for; None: as the settings have it.
+    """
     chosen: list[Postprocessor] = [RelevancePostprocessor(embed_model, config.relevance_cutoff)]
     if rerank:
-        chosen.append(rerank)
+        chosen += [rerank, First(top_k or config.top_k)]
     if llm.is_small and config.response_mode == "compact":
-        chosen.append(BestSentences(embed_model))
+        chosen.append(BestSentences(embed_model, top_k or PASSAGES))
     return chosen
 
 
-def searched(config: Config) -> int:
-    """How many passages are searched for, so that post-processing leaves `config.top_k`."""
-    return max(RERANKED, config.top_k) if config.rerank_model else config.top_k
+def searched(config: Config, top_k: int | None = None) -> int:
+    """How many passages are searched for, so that post-processing leaves `top_k` (of the settings
+    when None)."""
+    top_k = top_k or config.top_k
+    return max(RERANKED, top_k) if config.rerank_model else top_k
 
 
 def answer_as_set(
     question: str,
-    retriever: Retriever,
+    retriever: Retriever | None,
     llm: LLM,
     config: Config,
-    embed_model: Embedding,
+    embed_model: Embedding | None,
     rerank: Postprocessor | None = None,
     history: Sequence[ChatMessage] = (),
+    options: AnswerOptions = USUAL,
+    search_for: str = "",
 ) -> Events:
-    """`answer` as the settings have it: what the page does, and what `python -m rag eval`
-    measures."""
+    """`answer` as the settings have it, and what a person set on top: what the page does, and what
+    `python -m rag eval` measures. Without a retriever, or what embeds for it, nothing is searched:
+    the model is asked with the conversation alone."""
+    searching = retriever is not None and embed_model is not None
     synthesizer = ResponseSynthesizer(
-        llm, config.response_mode, streaming=True, max_tokens=config.max_new_tokens
+        llm,
+        config.response_mode if searching else "generation",
+        streaming=True,
+        prompts=options.prompts,
+        max_tokens=options.max_tokens or config.max_new_tokens,
+        temperature=options.temperature,
     )
-    postprocessors = usual_postprocessors(llm, config, embed_model, rerank)
-    return answer(question, retriever, synthesizer, history, postprocessors)
+    postprocessors = (
+        usual_postprocessors(llm, config, embed_model, rerank, options.top_k) if embed_model else ()
+    )
+    return answer(question, retriever, synthesizer, history, postprocessors, search_for)
 
 
 def answer(
     question: str,
-    retriever: Retriever,
+    retriever: Retriever | None,
     synthesizer: ResponseSynthesizer,
     history: Sequence[ChatMessage] = (),
     node_postprocessors: Sequence[Postprocessor] = (),
+    search_for: str = "",
 ) -> Events:
     """Answer `question` from what `retriever` finds, with `history` before it.
 
+    `search_for` is the question as a person put it to be searched for: it is not condensed, and
+    takes the place of `question`. `retriever` may be None where the synthesizer needs no passages.
     Raises ValueError for a question without a word, NotImplementedError before retrieval where
     a stream is asked of a model that cannot, and whatever retrieval and model raise; text that
     came before an error has been yielded.
@@ -106,10 +128,14 @@ def answer(
     found: Sequence[NodeWithScore] = ()
     nodes: Sequence[NodeWithScore] = ()
     standalone = question
-    if not synthesizer.answers_without_passages:
-        standalone = yield from _condense(question, history, synthesizer, calls)
-        if standalone != question:
+    if retriever is not None and not synthesizer.answers_without_passages:
+        if search_for.strip():
+            question = standalone = search_for.strip()
             yield SearchedFor(standalone)
+        else:
+            standalone = yield from _condense(question, history, synthesizer, calls)
+            if standalone != question:
+                yield SearchedFor(standalone)
         yield Status("Searching your documents")
         nodes = found = retriever.retrieve(standalone)
         for postprocess in node_postprocessors:

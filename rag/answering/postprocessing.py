@@ -21,6 +21,16 @@ class SimilarityPostprocessor:
         ]
 
 
+@dataclass(frozen=True)
+class First:
+    """Keeps the first `number` passages."""
+
+    number: int
+
+    def __call__(self, nodes: Sequence[NodeWithScore], query: str) -> Sequence[NodeWithScore]:  # noqa: ARG002
+        return nodes[: self.number]
+
+
 def merge_neighbours(nodes: Sequence[NodeWithScore]) -> list[NodeWithScore]:
     """Passages that follow one another in a document as one, in the place of the best of them."""
     runs: list[list[int]] = []

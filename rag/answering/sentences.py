@@ -11,7 +11,7 @@ from rag.index.retrieval import COSINE
 from rag.types import NodeWithScore
 
 PASSAGES = 3
-"""The first passages, in which the best sentence is sought."""
+"""The first passages, in which the best sentence is sought where no other number is given."""
 BEHIND = 0.03
 """What a sentence's score loses for each passage before its own."""
 NEAR = 0.1
@@ -22,27 +22,27 @@ _END = re.compile(r"(?<=[.!?])[\"”’)\]]*\s+(?=[\"“‘(\[]?[^\Wa-z_])|(?<=[
 
 
 class BestSentences:
-    """Keeps of the first passages the sentence that answers best, with those around it that answer
-    nearly as well.
+    """Keeps of the first `passages` the sentence that answers best, with those around it that
+    answer nearly as well.
 
     With the default model half of the answers are right then, a third with the best passage
     (docs/decisions.md). What is left is a stretch of its document: `start` is where it begins.
     """
 
-    def __init__(self, embed_model: Embedding):
+    def __init__(self, embed_model: Embedding, passages: int = PASSAGES):
         self.embed_model = embed_model
+        self.passages = passages
 
     def __call__(self, nodes: Sequence[NodeWithScore], query: str) -> list[NodeWithScore]:
         if not nodes:
             return []
         question = self.embed_model.embed_query(query)
-        found = [
-            (hit, begin, end) for hit in nodes[:PASSAGES] for begin, end in _sentences(hit.text)
-        ]
+        first_ones = nodes[: self.passages]
+        found = [(hit, begin, end) for hit in first_ones for begin, end in _sentences(hit.text)]
         embedded = self.embed_model.embed(
             ["\n".join((*hit.node.headings, hit.text[begin:end])) for hit, begin, end in found]
         )
-        ranks = {id(hit): rank for rank, hit in enumerate(nodes[:PASSAGES])}
+        ranks = {id(hit): rank for rank, hit in enumerate(first_ones)}
         scores = [
             _score(question, each) - BEHIND * ranks[id(hit)]
             for each, (hit, _, _) in zip(embedded, found, strict=True)

@@ -5,7 +5,7 @@ Knows nothing of gradio.
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ from rag.weights import Report
 logger = logging.getLogger(__name__)
 
 SAMPLES = Path(__file__).resolve().parents[2] / "data" / "samples"
+NONE_CHOSEN = "No document is chosen to be searched. Choose some, or search in all."
+GONE = "None of the chosen documents is here any more. Choose others, or search in all."
 
 
 class Backend:
@@ -81,16 +83,35 @@ class Backend:
             return self.samples.result().documents() if self.samples.ready else []
         return []
 
-    def retrieve(self, session: Session, scope: str, question: str) -> list[NodeWithScore]:
-        """Search in "mine", "samples" or "all": the session's documents, the samples, both."""
+    def retrieve(
+        self,
+        session: Session,
+        scope: str,
+        question: str,
+        top_k: int | None = None,
+        documents: Collection[str] = (),
+    ) -> list[NodeWithScore]:
+        """Search in "mine", "samples" or "all": the session's documents, the samples, both; in
+        "chosen": those of both with the identities `documents`; in "none": nowhere.
+
+        Finds so many passages that `top_k` are left (of the settings when None). Raises
+        RivuletError where none of the chosen documents is there.
+        """
+        if scope == "none":
+            return []
         with ExitStack() as stack:
             stores: list[ChromaStore] = []
             if scope != "samples" and self.sessions.has_documents(session):
                 stores.append(stack.enter_context(self.sessions.store(session)))
             if scope != "mine":
                 stores.append(self.samples.result())
+            chosen = None
+            if scope == "chosen":
+                chosen = {doc.id_ for store in stores for doc in store.documents()} & set(documents)
+                if not chosen:
+                    raise RivuletError(GONE if documents else NONE_CHOSEN)
             return VectorIndexRetriever(
-                stores, self.embedding.result(), searched(self.config)
+                stores, self.embedding.result(), searched(self.config, top_k), doc_ids=chosen
             ).retrieve(question)
 
     @property
@@ -98,9 +119,12 @@ class Backend:
         """What puts the passages in order that were found, where a model for it is set."""
         return self.reranking.result() if self.reranking else None
 
-    def waiting_for(self, model: str) -> Sequence[Preparation[Any]]:
-        """What has to be ready before a question to `model` can be answered."""
-        return (*self._searching, self.catalog.prepare(model))
+    def waiting_for(self, model: str, scope: str = "all") -> Sequence[Preparation[Any]]:
+        """What has to be ready before a question to `model` can be answered: the model last."""
+        searching: Sequence[Preparation[Any]] = () if scope == "none" else self._searching
+        if scope == "mine":
+            searching = [part for part in searching if part is not self.samples]
+        return (*searching, self.catalog.prepare(model))
 
     def status(self) -> str:
         """What is being prepared, or why it failed; empty once all is ready."""
