@@ -1,43 +1,32 @@
-"""A question's way through the page: the handlers of the conversation.
+"""A question's way through the page: the handlers of the conversations.
 
-Each handler is a generator that yields what changes on the page. Growing text is sent at most
-every `PACE` seconds, the first piece at once.
+A handler begins an answer (`writing`), then looks on and yields what changes on the page, at most
+every `PACE` seconds, the first piece at once. An answer goes on while its tab shows another
+conversation, and a page that is loaded looks on where an answer is being written.
 """
 
-import logging
+import asyncio
 import time
-import uuid
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
 
-from rag.answering.engine import answer_as_set
-from rag.answering.events import (
-    Begun,
-    Finished,
-    LeftOut,
-    SearchedFor,
-    Sources,
-    Status,
-    Timings,
-)
-from rag.errors import RivuletError
 from rag.llms.catalog import label
-from rag.llms.protocol import LLM
-from rag.types import ChatMessage, NodeWithScore, Reasoning, Usage
-from rag.ui import rendering
+from rag.ui import turns
 from rag.ui.backend import Backend
+from rag.ui.conversations import Answer, Conversation, Scope, Turn
 from rag.ui.identity import identity
-from rag.ui.jobs import Job
-from rag.ui.sessions import Session, Turn
-
-logger = logging.getLogger(__name__)
+from rag.ui.jobs import Job, Note
+from rag.ui.language import Say, speaking
+from rag.ui.sessions import Session
+from rag.ui.writing import Writing
 
 PACE = 0.07
 """Seconds between two states of a growing answer: some 14 a second, as fast as one reads."""
+GLANCE = 0.02
+"""Seconds between two looks at whether anything has changed."""
 ALIVE = 1.0
 """Seconds after which Gradio is given something while the model is silent: only then does it see
 that the tab has gone."""
@@ -45,10 +34,33 @@ MAX_QUESTION = 8_000
 """Characters of a question."""
 
 View = tuple[Any, Any, Any]
-"""Updates of the conversation, the question box and the sources."""
+"""Updates of the conversation, the question box and the list of conversations."""
 NOTHING: View = (gr.skip(), gr.skip(), gr.skip())
 IDLE_BOX = {"submit_btn": True, "stop_btn": False}
 BUSY_BOX = {"submit_btn": False, "stop_btn": True}
+
+
+@dataclass(frozen=True)
+class Look:
+    """Who looks on: a tab of a session, and in which language."""
+
+    session: Session
+    tab: str
+    say: Say
+
+    @property
+    def conversation(self) -> Conversation:
+        """The one that the tab shows; at first the one that the session had open last."""
+        return self.session.shown(self.tab)
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What is chosen beside the question."""
+
+    model: str
+    scope: Scope
+    documents: tuple[str, ...] = ()
 
 
 class Chat:
@@ -56,263 +68,277 @@ class Chat:
 
     def __init__(self, backend: Backend):
         self.backend = backend
+        self._writings: dict[str, Writing] = {}
+        """The last answer of each conversation, by its key, as long as it changes."""
 
-    def session(self, request: gr.Request) -> Session:
-        return self.backend.sessions.get(identity(request))
+    def look(self, request: gr.Request) -> Look:
+        session = self.backend.sessions.get(identity(request))
+        _, say = speaking(request.headers.get("accept-language", ""))
+        return Look(session, str(request.session_hash), say)
 
-    def ask(
-        self,
-        box: dict[str, Any],
-        model: str,
-        scope: str,
-        request: gr.Request,
-        files: Sequence[Job] = (),
-    ) -> Iterator[View]:
+    async def ask(
+        self, box: dict[str, Any], asking: Asking, request: gr.Request, files: Sequence[Job] = ()
+    ) -> AsyncIterator[View]:
         """Answer the question in the box, as soon as `files` can be searched."""
-        session = self.session(request)
+        look = self.look(request)
         question = (box.get("text") or "").strip()
         if not question:
-            yield self.view(session, box={"value": None, **IDLE_BOX})
-        elif _is_too_long(question):
+            yield gr.skip(), gr.update(value=None, **self._box(look)), gr.skip()
+        elif self._is_too_long(question, look):
             yield NOTHING
         else:
-            yield from self._ask(session, question, model, scope, files)
+            # The box is emptied only when the question has been taken.
+            async for view in self._ask(look, question, asking, files, box={"value": None}):
+                yield view
 
-    def suggested(self, model: str, event: gr.SelectData, request: gr.Request) -> Iterator[View]:
-        """Answer a suggested question that was clicked: the samples hold the answer."""
-        yield from self.ask({"text": event.value["text"]}, model, "samples", request)
-
-    def retry(
-        self, model: str, scope: str, event: gr.RetryData, request: gr.Request
-    ) -> Iterator[View]:
-        """Ask the question of a turn again, in place of it and what came after."""
-        session = self.session(request)
-        yield from self._ask_again(session, _turn(event.index), None, model, scope)
-
-    def edit(
-        self, model: str, scope: str, event: gr.EditData, request: gr.Request
-    ) -> Iterator[View]:
-        """Ask the changed question of a turn, in place of it and what came after."""
-        session = self.session(request)
-        question = _text(event.value).strip()
-        if _is_too_long(question):
-            yield self.view(session, box=IDLE_BOX)
+    async def press(
+        self, event: gr.EventData, asking: Asking, request: gr.Request
+    ) -> AsyncIterator[View]:
+        """Do what a button of the conversation says that has an answer written."""
+        look = self.look(request)
+        conversation = look.conversation
+        key, text = str(event.key), str(event.text).strip()[: MAX_QUESTION + 1]
+        if event.do in ("suggested", "follow-up"):
+            if event.do == "suggested":
+                asking = replace(asking, scope="samples")
+            async for view in self._ask(look, key[:MAX_QUESTION], asking):
+                yield view
             return
-        yield from self._ask_again(session, _turn(event.index), question, model, scope)
+        turn, answer = _find(conversation, key)
+        if not turn or self._is_too_long(text, look):
+            yield self.view(look)
+            return
+        if event.do == "compare":
+            if any(not a.finish_reason for a in turn.answers) or not self._is_model(text):
+                yield self.view(look)
+                return
+            new, search_for = Answer(text), turn.answers[-1].searched_for
+            changed = turn
+        else:
+            new = Answer(asking.model)
+            search_for = text if event.do == "search" else ""
+            changed = Turn(
+                text if event.do == "edit" and text else turn.question,
+                scope=asking.scope if event.do == "edit" else turn.scope,
+                documents=asking.documents if event.do == "edit" else turn.documents,
+            )
+            if event.do == "retry" and answer and len(turn.answers) > 1:
+                changed = turn  # its other answers stay
+        def put() -> None:
+            place = conversation.turns.index(turn) if turn in conversation.turns else None
+            if changed is turn:
+                if event.do == "retry" and answer in turn.answers:
+                    turn.answers[turn.answers.index(answer)] = new
+                else:
+                    turn.answers.append(new)
+            else:
+                changed.answers.append(new)
+                if place is not None:
+                    del conversation.turns[place:]
+                conversation.turns.append(changed)
 
-    def undo(self, event: gr.UndoData, request: gr.Request) -> View:
-        """Take a turn back, with what came after; its question returns to the box."""
-        session = self.session(request)
-        self._stop_and_wait(session)
-        taken = session.turns[_turn(event.index) :]
-        if taken:
-            del session.turns[_turn(event.index) :]
-            session.save()
-        box = {"value": {"text": taken[0].question if taken else "", "files": []}, **IDLE_BOX}
-        return self.view(session, box=box)
+        async for view in self._write(look, changed, new, put, search_for=search_for):
+            yield view
 
-    def clear(self, request: gr.Request) -> View:
-        """Begin an empty conversation."""
-        session = self.session(request)
-        self._stop_and_wait(session)
-        session.turns.clear()
-        session.save()
-        return self.view(session, box=IDLE_BOX)
+    async def follow(self, request: gr.Request) -> AsyncIterator[View]:
+        """Look on where an answer is being written in what the tab shows."""
+        look = self.look(request)
+        writing = self._writings.get(look.conversation.key)
+        if writing and look.tab not in +writing.watching:
+            async for view in self._follow(look, writing):
+                yield view
 
     def stop(self, request: gr.Request) -> None:
-        """End the running answer; its own handler then shows it as stopped."""
-        self.session(request).stop.set()
+        """End the running answer; who looks on then shows it as stopped."""
+        self.look(request).conversation.stop.set()
 
-    def select(self, event: gr.SelectData, request: gr.Request) -> str:
-        """The sources of the answer that was clicked."""
-        turns = self.session(request).turns
-        number = _turn(event.index)
-        return rendering.sources(turns[number] if number < len(turns) else None)
+    def do(self, event: gr.EventData, request: gr.Request) -> View:
+        """Do what a button says that is done at once."""
+        look = self.look(request)
+        session, conversation = look.session, look.conversation
+        key, text = str(event.key), str(event.text).strip()
+        box: dict[str, Any] = {}
+        match event.do:
+            case "new":
+                session.show(look.tab, session.begin())
+            case "show":
+                if chosen := session.conversation(key):
+                    session.show(look.tab, chosen)
+            case "rename":
+                session.rename(key, text)
+            case "delete":
+                session.delete(key)
+            case "undo":
+                box = self._undo(look, key)
+            case "choose":
+                turn, answer = _find(conversation, key)
+                if turn and answer and answer.finish_reason:
+                    turn.answers[:] = [answer]
+                    self._keep(look, conversation)
+            case "rate" | "comment":
+                self._rate(look, event.do, key, text)
+        return self.view(look, box=box)
 
-    def _ask_again(
-        self, session: Session, number: int, question: str | None, model: str, scope: str
-    ) -> Iterator[View]:
-        self._stop_and_wait(session)
-        if number < len(session.turns):
-            question = question or session.turns[number].question
-            del session.turns[number:]
-        if question:
-            yield from self._ask(session, question, model, scope)
-        else:
-            yield self.view(session, box=IDLE_BOX)
+    def load(self, request: gr.Request) -> View:
+        """What this browser had open when it was here last."""
+        return self.view(self.look(request))
 
-    def _stop_and_wait(self, session: Session) -> None:
-        """A running answer, in this tab or another, gives way."""
-        session.stop.set()
-        if session.lock.acquire(timeout=5):
-            session.lock.release()
+    def view(self, look: Look, *, box: dict[str, Any] | None = None) -> View:
+        """All that the tab shows, as it is."""
+        return (
+            self._tree(look),
+            gr.update(**self._box(look), **(box or {})),
+            turns.conversations(look.session.conversations, look.conversation.key, look.say),
+        )
 
-    def _ask(
+    def _tree(self, look: Look) -> dict[str, Any]:
+        conversation, config = look.conversation, self.backend.config
+        writing = self._writings.get(conversation.key)
+        shown = turns.Shown(
+            look.say, self.backend.catalog.choices(), config.any_model, config.feedback
+        )
+        now = writing.answer if writing and not writing.answer.finish_reason else None
+        status = writing.status if writing else None
+        return {"key": conversation.key, "parts": turns.parts(conversation, shown, now, status)}
+
+    def _box(self, look: Look) -> dict[str, Any]:
+        return BUSY_BOX if look.conversation.lock.locked() else IDLE_BOX
+
+    async def _ask(
         self,
-        session: Session,
+        look: Look,
         question: str,
-        model: str,
-        scope: str,
+        asking: Asking,
         files: Sequence[Job] = (),
-    ) -> Iterator[View]:
-        session.stop.set()
-        if not session.lock.acquire(timeout=5):
-            gr.Warning("Another answer is still being written. Stop it, then ask again.")
+        box: dict[str, Any] | None = None,
+    ) -> AsyncIterator[View]:
+        answer = Answer(asking.model)
+        turn = Turn(question, [answer], asking.scope, asking.documents)
+        conversation = look.conversation
+        put = lambda: conversation.turns.append(turn)  # noqa: E731
+        async for view in self._write(look, turn, answer, put, files=files, box=box):
+            yield view
+
+    async def _write(
+        self,
+        look: Look,
+        turn: Turn,
+        answer: Answer,
+        put: Any,
+        *,
+        files: Sequence[Job] = (),
+        search_for: str = "",
+        box: dict[str, Any] | None = None,
+    ) -> AsyncIterator[View]:
+        """Have `answer` written in the conversation that is shown, and look on. `put` puts it in
+        its place there."""
+        conversation = look.conversation
+        writing = Writing(
+            self.backend, look.session, conversation, turn, answer, files, search_for
+        )
+        if not await asyncio.to_thread(self._begin, writing, put):
+            gr.Warning(
+                look.say("Another answer is still being written. Stop it, then ask again.")
+            )
             yield NOTHING
             return
-        session.stop.clear()
-        turn = Turn(question, label(model))
+        look.session.choose_model(answer.model)
+        async for view in self._follow(look, writing, box):
+            yield view
+
+    def _begin(self, writing: Writing, put: Any) -> bool:
+        """Begin, when the answer that is being written there has given way; whether it has."""
+        conversation = writing.conversation
+        conversation.stop.set()
+        if not conversation.lock.acquire(timeout=5):
+            return False
+        conversation.stop.clear()
+        put()
+        writing.keep()
+        self._writings[conversation.key] = writing
+        writing.start()
+        return True
+
+    async def _follow(
+        self, look: Look, writing: Writing, box: dict[str, Any] | None = None
+    ) -> AsyncIterator[View]:
+        """Yield what changes until nothing does. A tab that shows another conversation is given
+        nothing, and is looking on all the same."""
+        with writing.watched_by(look.tab):
+            yield self.view(look, box=box)
+            version, busy, told = writing.version, True, time.monotonic()
+            while True:
+                over, now = writing.over, writing.version
+                if look.conversation is not writing.conversation or now == version:
+                    if time.monotonic() - told > ALIVE:
+                        told = time.monotonic()
+                        yield NOTHING
+                elif busy and writing.answer.finish_reason and not writing.conversation.lock.locked():
+                    version, busy, told = now, False, time.monotonic()
+                    yield self.view(look)
+                else:
+                    version, told = now, time.monotonic()
+                    yield self._tree(look), gr.skip(), gr.skip()
+                if over:
+                    break
+                await asyncio.sleep(PACE if told > time.monotonic() - GLANCE else GLANCE)
+            if busy:
+                yield self.view(look) if look.conversation is writing.conversation else NOTHING
+        if self._writings.get(writing.conversation.key) is writing and not +writing.watching:
+            del self._writings[writing.conversation.key]
+
+    def _undo(self, look: Look, key: str) -> dict[str, Any]:
+        """Take a turn back, with what came after; its question returns to the box."""
+        conversation = look.conversation
+        turn, _ = _find(conversation, key)
+        if not turn or not self._stop_and_wait(conversation):
+            return {}
+        if turn in conversation.turns:
+            del conversation.turns[conversation.turns.index(turn) :]
+            self._keep(look, conversation)
+        return {"value": {"text": turn.question, "files": []}}
+
+    def _stop_and_wait(self, conversation: Conversation) -> bool:
+        """A running answer gives way; whether it has."""
+        conversation.stop.set()
+        if not conversation.lock.acquire(timeout=5):
+            return False
+        conversation.lock.release()
+        return True
+
+    def _rate(self, look: Look, do: str, key: str, text: str) -> None: ...
+
+    def _keep(self, look: Look, conversation: Conversation) -> None:
         try:
-            session.turns.append(turn)
-            _keep(session)
-            yield self.view(session, "Searching", box={"value": None, **BUSY_BOX})
-            last, begun = time.monotonic(), False
-            with closing(self._run(session, turn, model, scope, files)) as steps:
-                for step in steps:
-                    now = time.monotonic()
-                    if step is None:
-                        if now - last >= ALIVE:
-                            last = now
-                            yield NOTHING
-                    elif step.status or step.sources or not begun or now - last >= PACE:
-                        last, begun = now, bool(turn.answer or turn.reasoning)
-                        yield (
-                            rendering.messages(session.turns, step.status),
-                            gr.skip(),
-                            rendering.sources(turn) if step.sources else gr.skip(),
-                        )
-        except (RivuletError, NotImplementedError) as error:
-            turn.error, turn.finish_reason = str(error), "error"
-        except Exception:
-            number = uuid.uuid4().hex[:8]
-            logger.exception("Error %s while answering", number)
-            turn.error = f"Something went wrong (error {number} in the log). Ask again."
-            turn.finish_reason = "error"
-        finally:
-            # Not set when the reader has gone: its tab was closed, or the server ends.
-            turn.finish_reason = turn.finish_reason or "stopped"
-            if any(turn is kept for kept in session.turns):
-                _keep(session)
-            session.lock.release()
-        yield self.view(session, box=IDLE_BOX)
+            look.session.keep(conversation)
+        except OSError as error:
+            look.session.notes.append(Note("bad", str(error)))
 
-    def _run(
-        self, session: Session, turn: Turn, model: str, scope: str, files: Sequence[Job]
-    ) -> Generator["_Step | None", None, None]:
-        """Fill `turn`; yields a step at every change, None while there is none."""
-        waiting = list(self.backend.waiting_for(model))
-        while pending := [p for p in waiting if not p.wait(0)]:
-            yield _Step(pending[-1].status)
-            if session.stop.wait(0.2):
-                return
-        while unread := [job for job in files if not job.settled]:
-            yield _Step(f"Reading {unread[0].name}")
-            if session.stop.wait(0.2):
-                return
-        llm: LLM = waiting[-1].result()
-        events = answer_as_set(
-            turn.question,
-            _Searching(self.backend, session, scope),
-            llm,
-            self.backend.config,
-            self.backend.embedding.result(),
-            self.backend.rerank,
-            _history(session.turns[:-1]),
-        )
-        with closing(events):
-            for event in events:
-                if session.stop.is_set():
-                    return
-                match event:
-                    case Status(text):
-                        yield _Step(text)
-                    case SearchedFor(question):
-                        turn.searched_for = question
-                    case Sources(nodes, others):
-                        turn.sources, turn.others = nodes, others
-                        yield _Step("Reading", sources=True)
-                    case Reasoning(text):
-                        turn.reasoning += text
-                        yield _Step()
-                    case Timings():
-                        turn.timings = event
-                    case Usage():
-                        turn.usage = event
-                    case Finished(reason, usage):
-                        turn.finish_reason, turn.usage = reason, usage
-                    case "" | Begun() | LeftOut():
-                        yield None
-                    case str(text):
-                        turn.answer += text
-                        yield _Step()
+    def _is_model(self, name: str) -> bool:
+        """Whether a person may have this model answer."""
+        known = [model for _, model in self.backend.catalog.choices()]
+        return bool(name) and (self.backend.config.any_model or name in known)
 
-    def view(self, session: Session, status: str = "", *, box: dict[str, Any]) -> View:
-        """The whole conversation as it is."""
-        last = session.turns[-1] if session.turns else None
-        return (
-            rendering.messages(session.turns, status),
-            gr.update(**box),
-            rendering.sources(last),
-        )
+    def _is_too_long(self, question: str, look: Look) -> bool:
+        """Whether it is; then the person has been told."""
+        if len(question) > MAX_QUESTION:
+            gr.Warning(
+                look.say(
+                    "The question has more than {number} characters. Shorten it, or add the text "
+                    "as a document.",
+                    number=f"{MAX_QUESTION:,}",
+                )
+            )
+        return len(question) > MAX_QUESTION
 
 
-@dataclass(frozen=True)
-class _Step:
-    """What changed: the status, the sources, or (with neither) the text."""
-
-    status: str = ""
-    sources: bool = False
-
-
-class _Searching:
-    """A retriever over what one session may see."""
-
-    def __init__(self, backend: Backend, session: Session, scope: str):
-        self.backend, self.session, self.scope = backend, session, scope
-
-    def retrieve(self, query: str) -> list[NodeWithScore]:
-        return self.backend.retrieve(self.session, self.scope, query)
-
-
-def _is_too_long(question: str) -> bool:
-    """Whether it is; then the person has been told."""
-    if len(question) > MAX_QUESTION:
-        gr.Warning(
-            f"The question has {len(question):,} characters; at most {MAX_QUESTION:,} are taken. "
-            f"Shorten it, or add the text as a document."
-        )
-    return len(question) > MAX_QUESTION
-
-
-def _keep(session: Session) -> None:
-    """Save the conversation. An answer is given also where the disk is full."""
-    try:
-        session.save()
-    except OSError:
-        logger.exception("The conversation in %s cannot be saved", session.folder)
-
-
-def _history(turns: Sequence[Turn]) -> list[ChatMessage]:
-    return [
-        message
-        for turn in turns
-        if turn.answer
-        for message in (
-            ChatMessage("user", turn.question),
-            ChatMessage("assistant", turn.answer, turn.finish_reason),
-        )
-    ]
-
-
-def _turn(index: Any) -> int:
-    """The turn of a message; Gradio gives a message's index, or one for message and part."""
-    return int(index[0] if isinstance(index, Sequence) else index) // 2
-
-
-def _text(value: Any) -> str:
-    """The text of an edited message, which Gradio gives plain or in parts."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, dict):
-        return str(value.get("text", ""))
-    return "".join(map(_text, value))
+def _find(conversation: Conversation, key: str) -> tuple[Turn | None, Answer | None]:
+    """The turn and the answer that a button's key names: TURN, TURN:ANSWER, or ANSWER."""
+    names = key.split(":")
+    for turn in conversation.turns:
+        for answer in turn.answers:
+            if answer.key in names[:2]:
+                return turn, answer
+        if turn.key == names[0]:
+            return turn, None
+    return None, None

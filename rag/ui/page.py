@@ -20,65 +20,15 @@ from rag.ui.identity import Identity
 from rag.ui.jobs import Job
 from rag.ui.library import SCOPES, Library
 
-STYLE = Path(__file__).with_name("style.css")
-QUESTIONS = (
-    "Where do my documents stay?",
-    "How does streaming work?",
-    "How do I share Rivulet with other people?",
-    "Which models can I use?",
-)
-WELCOME = """<h2>Ask your documents</h2>
-<p>Add files to the list on the left, or by the paper clip below, and ask about them. The answer
-is written as you watch, with the passages it comes from. With the local model nothing leaves
-this computer.</p>
-<p>Or ask the sample documents:</p>"""
+HERE = Path(__file__).parent
+STYLES = HERE / "style.css", HERE / "viewer.css"
+CONTROLS = (HERE / "controls.js").read_text("utf-8")
+CONVERSATION = CONTROLS + (HERE / "conversation.js").read_text("utf-8")
 FORGET = (
-    "Remove all documents and the conversation of this browser from the disk? "
-    "This cannot be undone."
+    "Remove all documents and conversations of this browser from the disk? This cannot be undone."
 )
-# The buttons in the list of documents and at the notes are plain HTML; pressing one becomes an
-# event that says what to do with what. The list is made anew while files are on their way: a
-# button may be another one when it is let go, and the one that had the focus gets it back.
-ON_LIST = """
-const button = event => event.target.closest?.('button[data-do]');
-const same = (one, other) => one && other && one.dataset.do === other.dataset.do
-  && one.dataset.key === other.dataset.key;
-const press = pressed => {
-  pressed.disabled = true;
-  trigger('click', {do: pressed.dataset.do, key: pressed.dataset.key});
-};
-let down = null, focused = null;
-element.addEventListener('pointerdown', event => { down = event.button ? null : button(event); });
-element.addEventListener('pointerup', event => {
-  if (same(down, button(event))) press(button(event));
-});
-element.addEventListener('click', event => {
-  if (!event.detail && button(event)) press(button(event));
-});
-document.addEventListener('focusin', event => {
-  focused = element.contains(event.target) ? button(event) : null;
-});
-document.addEventListener('pointerdown', () => { focused = null; });
-new MutationObserver(() => {
-  if (!focused || focused.isConnected) return;
-  [...element.querySelectorAll('button')].find(other => same(focused, other))?.focus();
-}).observe(element, {childList: true, subtree: true});
-"""
-# Where the list would cover the conversation, it is opened only when asked for.
-# An answer can be clicked for its sources; here by the keyboard too.
-ON_OPEN = """() => {
-  if (window.innerWidth <= 900) document.querySelector('#left.open .toggle-button')?.click();
-  const answers = '#chat .bot .selectable';
-  new MutationObserver(() => {
-    for (const answer of document.querySelectorAll(answers + ':not([tabindex])')) {
-      answer.tabIndex = 0;
-      answer.title = 'Show the sources of this answer';
-    }
-  }).observe(document.body, {childList: true, subtree: true});
-  document.addEventListener('keydown', event => {
-    if (event.key === 'Enter' && event.target.matches(answers)) event.target.click();
-  });
-}"""
+LANGUAGES = ("English", "Deutsch", "Español", "Français", "Italiano", "Português", "日本語", "中文")
+"""Languages of an answer that are offered; any other can be typed."""
 KEEP_UPLOADS = 600
 """Seconds after which an uploaded file is deleted, taken in or not."""
 ANSWERS_AT_ONCE = 16
@@ -99,9 +49,10 @@ def theme() -> gr.themes.Base:
 
 def build(backend: Backend) -> gr.Blocks:
     """The whole page over `backend`, ready to be launched."""
-    chat, library = Chat(backend), Library(backend)
+    chat, library, panel_of = Chat(backend), Library(backend), Panel(backend)
+    config = backend.config
     # Read when components are made: uploads wait in our folder.
-    os.environ["GRADIO_TEMP_DIR"] = str(uploads_dir(backend.config))
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads_dir(config))
     page: gr.Blocks
     with gr.Blocks(
         title="Rivulet",
@@ -110,50 +61,37 @@ def build(backend: Backend) -> gr.Blocks:
         delete_cache=(60, KEEP_UPLOADS),
     ) as page:
         with gr.Sidebar(width=320, elem_id="left"):
-            gr.HTML('<h1>Rivulet</h1><p class="hint">Ask your documents.</p>')
-            gr.HTML("<h2>My documents</h2>")
+            gr.HTML("<h1>Rivulet</h1>")
+            conversations = gr.HTML(elem_id="conversations", js_on_load=CONTROLS)
+            heading = gr.HTML()
             files = gr.File(
-                label=f"Drop files here, or click: {', '.join(FORMATS)}",
+                label=TEXTS("Drop files here, or click"),
                 file_count="multiple",
                 show_label=False,
                 height=150,
                 elem_id="drop",
             )
             address = gr.Textbox(
-                label="Add a web page",
+                label=TEXTS("Add a web page"),
                 show_label=False,
-                placeholder="Add a web page: https://...",
+                placeholder=TEXTS("Add a web page: https://..."),
                 max_lines=1,
                 container=False,
                 elem_id="address",
             )
-            notes = gr.HTML(elem_id="notes", js_on_load=ON_LIST)
-            documents = gr.HTML(elem_id="documents", js_on_load=ON_LIST)
-            forget = gr.Button("Forget everything", size="sm", elem_id="forget")
+            notes = gr.HTML(elem_id="notes", js_on_load=CONTROLS)
+            documents = gr.HTML(elem_id="documents", js_on_load=CONTROLS)
+            forget = gr.Button(TEXTS("Forget everything"), size="sm", elem_id="forget")
             confirmed = gr.Checkbox(visible=False)
         with gr.Row(elem_id="main", equal_height=False):
             with gr.Column(scale=5, min_width=320, elem_id="middle"):
-                chatbot = gr.Chatbot(
-                    elem_id="chat",
-                    show_label=False,
-                    label="Conversation",
-                    placeholder=WELCOME,
-                    examples=[{"text": question} for question in QUESTIONS],
-                    editable="user",
-                    buttons=["copy"],
-                    layout="bubble",
-                    group_consecutive_messages=False,
-                    allow_tags=False,
-                    latex_delimiters=[],
-                    height="100%",
-                    container=False,
-                )
+                conversation = gr.HTML(elem_id="chat", html_template="", js_on_load=CONVERSATION)
                 preparing = gr.HTML(elem_id="preparing")
                 box = gr.MultimodalTextbox(
                     elem_id="box",
-                    label="Question",
+                    label=TEXTS("Question"),
                     show_label=False,
-                    placeholder="Ask your documents",
+                    placeholder=TEXTS("Ask your documents"),
                     file_count="multiple",
                     sources=["upload"],
                     lines=1,
@@ -166,26 +104,62 @@ def build(backend: Backend) -> gr.Blocks:
                 with gr.Row(elem_id="choices"):
                     model = gr.Dropdown(
                         backend.catalog.choices(),
-                        value=backend.config.model,
-                        label="Model",
-                        allow_custom_value=backend.config.any_model,
+                        value=config.model,
+                        label=TEXTS("Model"),
+                        allow_custom_value=config.any_model,
                         filterable=True,
                         elem_id="model",
                     )
-                    scope = gr.Dropdown(SCOPES, value="samples", label="Search in", elem_id="scope")
-            with gr.Column(scale=2, min_width=280, elem_id="right"):
-                gr.HTML("<h2>Sources</h2>")
-                sources = gr.HTML(rendering.sources(None), elem_id="sources")
+                    scope = gr.Dropdown(
+                        SCOPES, value="samples", label=TEXTS("Search in"), elem_id="scope"
+                    )
+                chosen = gr.Dropdown(
+                    [],
+                    multiselect=True,
+                    visible=False,
+                    label=TEXTS("Documents to search"),
+                    elem_id="chosen",
+                )
+                with gr.Accordion(TEXTS("Settings"), open=False, elem_id="settings"):
+                    with gr.Row():
+                        top_k = gr.Slider(
+                            *TOP_K, config.top_k, step=1, label=TEXTS("Number of passages")
+                        )
+                        length = gr.Slider(
+                            *MAX_TOKENS,
+                            config.max_new_tokens,
+                            step=16,
+                            label=TEXTS("Length of an answer, in tokens"),
+                        )
+                        temperature = gr.Slider(
+                            *TEMPERATURE, 0, step=0.1, label=TEXTS("Temperature")
+                        )
+                    with gr.Row():
+                        style = gr.Dropdown(STYLES_OF_ANSWERS, label=TEXTS("Style"))
+                        language = gr.Dropdown(
+                            ["", *LANGUAGES],
+                            label=TEXTS("Language of the answer"),
+                            allow_custom_value=True,
+                        )
+                    system_prompt = gr.Textbox(
+                        label=TEXTS("System prompt"), lines=2, max_length=MAX_SYSTEM_PROMPT
+                    )
+                    reset = gr.Button(TEXTS("Reset"), size="sm", elem_id="reset")
+            with gr.Column(scale=4, min_width=280, elem_id="right"):
+                panel = gr.HTML(elem_id="panel", js_on_load=CONTROLS)
+        download = gr.HTML(elem_id="download", html_template="", js_on_load=DOWNLOAD)
         timer = gr.Timer(0.7)
         refreshing = gr.Timer(0.7)
         seen = gr.State(0)
 
-        view = [chatbot, box, sources]
+        view = [conversation, box, conversations]
         shelf = [documents, notes, scope, refreshing]
+        asking = [model, scope, chosen]
+        options = [top_k, length, temperature, style, language, system_prompt]
 
-        def ask(
-            value: dict[str, Any], model: str, scope: str, request: gr.Request
-        ) -> Iterator[tuple[Any, ...]]:
+        async def ask(
+            value: dict[str, Any], model: str, scope: Scope, chosen: list[str], request: gr.Request
+        ) -> AsyncIterator[tuple[Any, ...]]:
             """Files in the question box are queued; the question waits for their words."""
             files: list[Job] = []
             if value["files"]:
@@ -195,55 +169,130 @@ def build(backend: Backend) -> gr.Blocks:
                 shown = library.shelf(session, gr.update(value="mine"))
                 yield gr.skip(), gr.update(value=value), gr.skip(), *shown
                 scope = "mine"
-            for update in chat.ask(value, model, scope, request, files):
+            async for update in chat.ask(
+                value, Asking(model, scope, tuple(chosen)), request, files
+            ):
                 yield *update, *_nothing(4)
+
+        async def press(
+            model: str,
+            scope: Scope,
+            chosen: list[str],
+            event: gr.EventData,
+            request: gr.Request,
+        ) -> AsyncIterator[Any]:
+            async for update in chat.press(event, Asking(model, scope, tuple(chosen)), request):
+                yield update
 
         def load(request: gr.Request) -> tuple[Any, ...]:
             """What this browser had when it was here last."""
             backend.refresh_models()
-            session = library.session(request)
+            look = chat.look(request)
+            session, say = look.session, look.say
             mine = backend.sessions.has_documents(session)
             return (
-                *chat.view(session, box=IDLE_BOX),
-                *library.shelf(session, gr.update(value="mine" if mine else "samples")),
+                *chat.load(request),
+                *library.shelf(session, _scopes("mine" if mine else "samples", say)),
                 session.arrived,
+                f"<h2>{say('My documents')}</h2>",
+                gr.update(choices=_models(session), value=session.model or config.model),
+                *_options(session, say),
             )
 
         def tick(request: gr.Request) -> tuple[Any, ...]:
             """While models are prepared: how far they are, and what the list of them is."""
             status = backend.status()
+            session = library.session(request)
             return (
                 rendering.preparing(status),
-                library.show(library.session(request)),
-                gr.update(choices=backend.catalog.choices()),
+                library.show(session),
+                gr.update(choices=_models(session)),
                 gr.Timer(active=bool(status)),
             )
 
+        def _models(session: Session) -> list[tuple[str, str]]:
+            """Those of the catalog, and one that was typed."""
+            choices = backend.catalog.choices()
+            if session.model and session.model not in [name for _, name in choices]:
+                choices.append((label(session.model), session.model))
+            return choices
+
+        def _options(session: Session, say: Say) -> tuple[Any, ...]:
+            """The settings of the session, as the fields show them."""
+            kept = session.options
+            return (
+                kept.top_k or config.top_k,
+                kept.max_tokens or config.max_new_tokens,
+                kept.temperature or 0,
+                gr.update(choices=[(say(name), key) for name, key in STYLES_OF_ANSWERS], value=kept.style),
+                gr.update(
+                    choices=[(say("as the question"), ""), *((name, name) for name in LANGUAGES)],
+                    value=kept.language,
+                ),
+                kept.system_prompt,
+            )
+
+        def set_options(
+            top_k: int,
+            length: int,
+            temperature: float,
+            style: Style,
+            language: str | None,
+            system_prompt: str,
+            request: gr.Request,
+        ) -> None:
+            """Keep the settings; what is as the program has it is left to that."""
+            try:
+                library.session(request).set_options(
+                    AnswerOptions(
+                        None if top_k == config.top_k else int(top_k),
+                        None if length == config.max_new_tokens else int(length),
+                        temperature or None,
+                        style,
+                        language or "",
+                        system_prompt,
+                    )
+                )
+            except (ConfigurationError, OSError) as error:
+                gr.Warning(str(error))
+
+        def reset_options(request: gr.Request) -> tuple[Any, ...]:
+            look = chat.look(request)
+            look.session.set_options(AnswerOptions())
+            return _options(look.session, look.say)
+
+        def choose(scope: Scope, chosen: list[str], request: gr.Request) -> Any:
+            """The documents that can be chosen, where that is what is searched."""
+            if scope != "chosen":
+                return gr.update(visible=False)
+            choices = library.choices(library.session(request))
+            there = [key for key in chosen if key in [key for _, key in choices]]
+            return gr.update(choices=choices, value=there, visible=True)
+
         def forget_all(confirmed: bool, request: gr.Request) -> tuple[Any, ...]:
             if not confirmed:
-                return _nothing(8)
+                return _nothing(len(loaded))
             library.forget(request)
             return load(request)
 
-        def on(trigger: Any, fn: Callable[..., Any], **options: Any) -> Any:
-            return trigger(fn, show_progress="hidden", api_visibility="private", **options)
+        def on(trigger: Any, fn: Callable[..., Any], **settings: Any) -> Any:
+            return trigger(fn, show_progress="hidden", api_visibility="private", **settings)
 
-        asking = {"concurrency_limit": ANSWERS_AT_ONCE, "concurrency_id": "ask"}
+        writing = {"concurrency_limit": ANSWERS_AT_ONCE, "concurrency_id": "ask"}
         quick = {"concurrency_limit": None}
+        loaded = [*view, *shelf, seen, heading, model, *options]
 
-        on(page.load, load, outputs=[*view, *shelf, seen], **quick)
+        on(on(page.load, load, outputs=loaded, **quick).then, chat.follow, outputs=view, **quick)
         on(timer.tick, tick, outputs=[preparing, documents, model, timer], **quick)
-        on(box.submit, ask, inputs=[box, model, scope], outputs=[*view, *shelf], **asking)
-        on(chatbot.example_select, chat.suggested, inputs=model, outputs=view, **asking)
-        for trigger, handler in (
-            (chatbot.retry, chat.retry),
-            (chatbot.edit, chat.edit),
-        ):
-            on(trigger, handler, inputs=[model, scope], outputs=view, **asking)
+        on(box.submit, ask, inputs=[box, *asking], outputs=[*view, *shelf], **writing)
+        on(conversation.ask, press, inputs=asking, outputs=view, **writing)
         on(box.stop, chat.stop, **quick)
-        on(chatbot.undo, chat.undo, outputs=view, **quick)
-        on(chatbot.clear, chat.clear, outputs=view, **quick)
-        on(chatbot.select, chat.select, outputs=sources, **quick)
+        for buttons in (conversation, conversations):
+            done = on(buttons.click, chat.do, outputs=view, **quick)
+            on(done.then, chat.follow, outputs=view, **quick)
+        on(conversations.save, chat.export, outputs=download, **quick)
+        for opener in (conversation, panel):
+            on(opener.open, panel_of.open, outputs=panel, **quick)
         on(refreshing.tick, library.tick, inputs=seen, outputs=[*shelf, seen], **quick)
         on(files.upload, library.upload, inputs=files, outputs=shelf, **quick)
         # The list shows what came in; the drop zone is for the next files.
@@ -252,15 +301,23 @@ def build(backend: Backend) -> gr.Blocks:
         on(address.submit, lambda: "", outputs=address, **quick)
         for buttons in (documents, notes):
             on(buttons.click, library.press, outputs=shelf, **quick)
+        on(scope.change, choose, inputs=[scope, chosen], outputs=chosen, **quick)
+        for field in options:
+            on(field.input, set_options, inputs=options, **quick)
+        on(reset.click, reset_options, outputs=options, **quick)
         on(
             forget.click,
             forget_all,
             inputs=confirmed,
-            outputs=[*view, *shelf, seen],
+            outputs=loaded,
             js=f"() => confirm({json.dumps(FORGET)})",
             **quick,
         )
     return page
+
+
+def _scopes(value: str, say: Say) -> Any:
+    return gr.update(choices=[(say(name), key) for name, key in SCOPES], value=value)
 
 
 def _nothing(count: int) -> tuple[Any, ...]:
@@ -298,8 +355,9 @@ def launch(
             max_file_size=10 * config.max_file_mb * 1_000_000,
             auth_message="Rivulet: ask your documents.",
             theme=theme(),
-            css_paths=STYLE,
-            js=ON_OPEN,
+            css_paths=list(STYLES),
+            js=(HERE / "page.js").read_text("utf-8"),
+            i18n=TEXTS,
             app_kwargs={"middleware": [Middleware(Identity)]},
         )
     except OSError as error:
