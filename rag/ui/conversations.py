@@ -1,16 +1,29 @@
-"""Conversations: questions with their answers, as they are kept and exported.
+"""Conversations: questions with their answers, and how they are written to a file.
 
-Knows nothing of gradio.
+A file is one JSON object whose first line holds what a list of conversations shows, so that a
+list is there without reading the rest. Each passage stands in it once, however many answers
+rest on it. Knows nothing of gradio.
 """
 
+import json
+import re
 import secrets
 import threading
 import time
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from rag.answering.events import Timings
-from rag.types import Citation, FinishReason, NodeWithScore, Usage
+from rag.answering.options import AnswerOptions
+from rag.types import Citation, FinishReason, Node, NodeWithScore, Usage, counted, well_formed
+
+LONGEST_NAME = 80
+"""Characters of a conversation's name."""
 
 Scope = Literal["all", "mine", "samples", "chosen", "none"]
 """What is searched: everything, one's own documents, the samples, chosen documents, nothing."""
@@ -55,7 +68,18 @@ class Turn:
     scope: Scope = "all"
     documents: tuple[str, ...] = ()
     """The documents that were chosen to be searched, by their identities."""
+    options: AnswerOptions = AnswerOptions()
     key: str = field(default_factory=_key)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A conversation as a list of them shows it."""
+
+    key: str
+    name: str
+    changed: float
+    """Seconds since 1970."""
 
 
 @dataclass(eq=False)
@@ -66,12 +90,107 @@ class Conversation:
     """Given by the reader; empty: named after the first question."""
     turns: list[Turn] = field(default_factory=list)
     changed: float = field(default_factory=time.time)
-    """When it was last added to, in seconds since 1970."""
+    """When it was last kept, in seconds since 1970; a new title does not count."""
     key: str = field(default_factory=_key)
     lock: threading.Lock = field(default_factory=threading.Lock)
     stop: threading.Event = field(default_factory=threading.Event)
+    deleted: bool = False
+    """Whatever still goes on in it must leave nothing on the disk."""
 
     @property
     def name(self) -> str:
-        """What it is called in the list."""
-        return self.title or (self.turns[0].question if self.turns else "")
+        """What it is called: one line of at most `LONGEST_NAME` characters."""
+        return self.title or (as_name(self.turns[0].question) if self.turns else "")
+
+    @property
+    def entry(self) -> Entry:
+        return Entry(self.key, self.name, self.changed)
+
+
+def as_name(text: str) -> str:
+    """`text` as the name of a conversation: on one line, without what cannot be seen."""
+    line = " ".join(_UNSEEN.sub(" ", well_formed(text)).split())
+    return line if len(line) <= LONGEST_NAME else f"{line[: LONGEST_NAME - 1].rstrip()}…"
+
+
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Control characters, and those that turn the direction of what stands around them."""
+
+
+def encode(conversation: Conversation) -> str:
+    """What is written to a conversation's file."""
+    nodes: dict[Node, int] = {}
+    head = {
+        "name": conversation.name,
+        "title": conversation.title,
+        "changed": conversation.changed,
+    }
+    turns = _plain(conversation.turns, nodes)
+    passages = [_fields(node, nodes) for node in nodes]
+    # The first line lacks its bracket and has a comma instead.
+    return f"{_json(head)[:-1]},\n" + _json({"passages": passages, "turns": turns})[1:]
+
+
+def decode_head(key: str, line: str) -> Entry:
+    """The first line of a file. Raises ValueError where it is damaged."""
+    with suppress(RecursionError):
+        match json.loads(f"{line.rstrip().removesuffix(',')}}}"):
+            case {"name": str(name), "changed": int(changed) | float(changed)}:
+                return Entry(key, name, changed)
+    raise ValueError("its first line is not that of a conversation")
+
+
+def decode(key: str, text: str) -> Conversation:
+    """The conversation in a file; an answer that was not ended in it is truncated. Raises
+    ValueError where it is damaged."""
+    try:
+        kept = json.loads(text)
+        nodes = _nodes().validate_python(kept["passages"])
+        for turn in kept["turns"]:
+            for answer in turn["answers"]:
+                for part in (*answer["sources"], *answer["others"], *answer["citations"]):
+                    if part["node"] is not None:
+                        part["node"] = nodes[part["node"]]
+        turns = _turns().validate_python(kept["turns"])
+        title, changed = kept["title"], float(kept["changed"])
+        if not isinstance(title, str):
+            raise TypeError("its title is no text")
+    except ValidationError as error:  # its own text quotes the conversation
+        raise ValueError(f"{counted(error.error_count(), 'value')} in it cannot be") from None
+    except (KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+    for each in turns:
+        for answer in each.answers:
+            answer.finish_reason = answer.finish_reason or "truncated"
+    return Conversation(title, turns, changed, key)
+
+
+def _plain(value: Any, nodes: dict[Node, int]) -> Any:
+    """`value` as JSON knows it, with each passage as its number in `nodes`, which grow."""
+    if isinstance(value, Node):
+        return nodes.setdefault(value, len(nodes))
+    if is_dataclass(value):
+        return _fields(value, nodes)
+    if isinstance(value, list | tuple):
+        return [_plain(each, nodes) for each in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each, nodes) for key, each in value.items()}
+    return value
+
+
+def _fields(value: Any, nodes: dict[Node, int]) -> dict[str, Any]:
+    return {each.name: _plain(getattr(value, each.name), nodes) for each in fields(value)}
+
+
+def _json(value: Any) -> str:
+    return well_formed(json.dumps(value, ensure_ascii=False, default=str))
+
+
+@cache
+def _nodes() -> TypeAdapter[list[Node]]:
+    return TypeAdapter(list[Node])
+
+
+@cache
+def _turns() -> TypeAdapter[list[Turn]]:
+    return TypeAdapter(list[Turn])

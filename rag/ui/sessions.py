@@ -1,30 +1,29 @@
-"""What belongs to one browser: its documents, those on their way, its conversation, its answer.
+"""What belongs to one browser: its documents, those on their way, its conversations, its settings.
 
 Each session is a folder of its own, so that nothing of one can be reached from another, and
 forgetting it is removing the folder: Chroma leaves deleted text in its database file.
 Knows nothing of gradio.
 """
 
-import dataclasses
 import hashlib
-import json
 import logging
+import re
 import shutil
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from rag.answering.events import Timings
 from rag.errors import RivuletError, StoreError
 from rag.index.chroma_server import ChromaServer
 from rag.index.store import ChromaStore, Glance, StoredDocument, destroy
-from rag.types import FinishReason, Node, NodeWithScore, Usage
+from rag.ui import preferences
+from rag.ui.conversations import Conversation, Entry, as_name, decode, decode_head, encode
 from rag.ui.jobs import Job, Note, left_behind
+from rag.ui.preferences import Preferences
 
 logger = logging.getLogger(__name__)
 
@@ -33,39 +32,17 @@ FORGET_PATIENCE = 10.0
 FRESH = 10.0
 """Seconds after which a server is asked again whether a session has documents: another process may
 have added some."""
+PATIENCE = 10.0
+"""Seconds that deleting a conversation waits for the answer in it to end."""
 OPEN_STORES = 24
 """Indexes kept open at the same time; each costs some 5 MB, 11 files and 6 threads."""
 
 
-@dataclass
-class Turn:
-    """A question with its answer, as far as it has come."""
-
-    question: str
-    model: str = ""
-    answer: str = ""
-    sources: tuple[NodeWithScore, ...] = ()
-    others: tuple[NodeWithScore, ...] = ()
-    """Passages that were found as well, but not given to the model."""
-    finish_reason: FinishReason | None = None
-    """None while the answer is being written."""
-    error: str = ""
-    usage: Usage | None = None
-    timings: Timings = Timings()
-    searched_for: str = ""
-    """The question that was searched for, where it is another."""
-    reasoning: str = ""
-    """What the model wrote for itself before it answered."""
-
-
 @dataclass(eq=False)
 class Session:
-    """One browser's things. `lock` is held by the one answer that may be written at a time."""
+    """One browser's things."""
 
     folder: Path
-    turns: list[Turn] = field(default_factory=list)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    stop: threading.Event = field(default_factory=threading.Event)
     jobs: list[Job] = field(default_factory=list)
     """The files that are on their way in, and those that were when the process before ended."""
     notes: list[Note] = field(default_factory=list)
@@ -76,51 +53,184 @@ class Session:
     """The last addition of which something can be searched."""
     uploads: set[Path] = field(default_factory=set)
     """The files as they were uploaded, which are there for some minutes."""
+    preferences: Preferences = Preferences()
     forgotten: bool = False
     """Whatever still goes on in it must leave nothing on the disk."""
+    writing: threading.RLock = field(default_factory=threading.RLock)
+    """Guards the conversations and what is written of the session. Who holds the lock of a
+    conversation may take it, never the other way round."""
+    _conversations: dict[str, Conversation | Entry] | None = None
+    """Each as the list shows it, until it is opened; None until the list is asked for."""
 
     def __post_init__(self) -> None:
-        kept = self.folder / "conversation.json"
-        if kept.is_file():
-            try:
-                self.turns = [_turn(fields) for fields in json.loads(kept.read_text("utf-8"))]
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                logger.error("The conversation in %s cannot be read: %s", kept, error)
-                kept.rename(kept.with_suffix(".damaged.json"))
-        for turn in self.turns:  # the process ended in the middle of it
-            turn.finish_reason = turn.finish_reason or "truncated"
         self.jobs = left_behind(self.incoming)
+        self.preferences = preferences.read(self._preferences_file)
 
     @property
     def incoming(self) -> Path:
         """The folder of the files that are on their way."""
         return self.folder / "incoming"
 
-    def save(self) -> None:
-        """Write the conversation, wholly or not at all."""
-        if self.forgotten:
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        new = self.folder / "conversation.json.new"
-        new.write_text(json.dumps([dataclasses.asdict(turn) for turn in self.turns]), "utf-8")
-        new.replace(self.folder / "conversation.json")
+    @property
+    def conversations(self) -> list[Entry]:
+        """All that are not empty, the one changed last first."""
+        with self.writing:
+            entries = [
+                each if isinstance(each, Entry) else each.entry
+                for each in self._all().values()
+                if isinstance(each, Entry) or each.turns
+            ]
+        return sorted(entries, key=lambda entry: entry.changed, reverse=True)
+
+    def conversation(self, key: str) -> Conversation | None:
+        """The one of this key, if it is this session's: keys are looked up, never made paths."""
+        with self.writing:
+            found = self._all().get(key)
+            if isinstance(found, Entry):
+                found = self._open(found)
+        return found
+
+    def begin(self) -> Conversation:
+        """A new conversation: the same one as long as it is empty. It is written when it is kept
+        with its first question."""
+        with self.writing:
+            for each in self._all().values():
+                if isinstance(each, Conversation) and not (each.turns or each.lock.locked()):
+                    each.title = ""
+                    return each
+            new = Conversation()
+            self._all()[new.key] = new
+        return new
+
+    def keep(self, conversation: Conversation) -> None:
+        """Write a conversation that has changed, wholly or not at all, and no other. One that was
+        deleted meanwhile stays so; of one without turns nothing stays. Raises OSError."""
+        conversation.changed = time.time()
+        self._write(conversation)
+
+    def rename(self, key: str, title: str) -> None:
+        """Give a conversation a title; where that is blank it is named after its first question
+        again. Raises OSError."""
+        conversation = self.conversation(key)
+        if conversation and conversation.turns:
+            conversation.title = as_name(title)
+            self._write(conversation)
+
+    def delete(self, key: str) -> None:
+        """Remove a conversation from the disk and then from memory, and end the answer that is
+        being written in it. Raises OSError, and then it stays."""
+        with self.writing:
+            found = self._all().get(key)
+            if not found:
+                return
+            self._file(key).unlink(missing_ok=True)
+            del self._all()[key]
+            if isinstance(found, Entry):
+                return
+            found.deleted = True
+        found.stop.set()
+        if found.lock.acquire(timeout=PATIENCE):
+            found.lock.release()
+
+    def stop_all(self) -> None:
+        """End all answers that are being written."""
+        for conversation in self.opened():
+            conversation.stop.set()
+
+    def opened(self) -> list[Conversation]:
+        """The conversations in memory: no answer is written in any other."""
+        with self.writing:
+            kept = (self._conversations or {}).values()
+            return [each for each in kept if isinstance(each, Conversation)]
+
+    def clear(self) -> None:
+        """Take all conversations out of memory."""
+        for conversation in self.opened():
+            conversation.turns.clear()
+        self._conversations = None
+
+    def prefer(self, preferred: Preferences) -> None:
+        """Keep what the person has set, within its limits. Raises OSError, and it holds all the
+        same until the process ends."""
+        self.preferences = preferred.bounded()
+        with self.writing:
+            if not self.forgotten:
+                _replace(self._preferences_file, preferences.encode(self.preferences))
+
+    @property
+    def _preferences_file(self) -> Path:
+        return self.folder / "preferences.json"
+
+    def _file(self, key: str) -> Path:
+        return self.folder / "conversations" / f"{key}.json"
+
+    def _all(self) -> dict[str, Conversation | Entry]:
+        if self._conversations is None:
+            self._conversations = {}
+            folder = self.folder / "conversations"
+            for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+                if file.suffix == ".new":  # the process ended in the middle of it
+                    file.unlink(missing_ok=True)
+                elif _KEPT.fullmatch(file.name):
+                    try:
+                        with file.open(encoding="utf-8") as lines:
+                            entry = decode_head(file.stem, lines.readline())
+                    except (OSError, ValueError) as error:
+                        self._lay_aside(file, "A conversation", error)
+                    else:
+                        self._conversations[entry.key] = entry
+        return self._conversations
+
+    def _open(self, entry: Entry) -> Conversation | None:
+        file = self._file(entry.key)
+        try:
+            conversation = decode(entry.key, file.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            self._lay_aside(file, f"The conversation “{entry.name}”", error)
+            del self._all()[entry.key]
+            return None
+        self._all()[entry.key] = conversation
+        return conversation
+
+    def _lay_aside(self, file: Path, what: str, error: OSError | ValueError) -> None:
+        """Tell that a file cannot be read; where it is damaged it gets another name, so that
+        nothing is written over it."""
+        logger.error("%s cannot be read: %s", file, error)
+        if isinstance(error, ValueError):
+            reason = f"its file is damaged, and kept aside as {file.stem}.damaged.json"
+            with suppress(OSError):
+                file.rename(file.with_suffix(".damaged.json"))
+        else:
+            reason = str(error.strerror)
+        self.notes.append(Note("bad", f"{what} cannot be read: {reason}."))
+
+    def _write(self, conversation: Conversation) -> None:
+        with self.writing:
+            if self.forgotten or conversation.deleted:
+                return
+            self._all()[conversation.key] = conversation
+            file = self._file(conversation.key)
+            if conversation.turns:
+                _replace(file, encode(conversation))
+            else:
+                file.unlink(missing_ok=True)
 
 
-def _turn(fields: dict[str, Any]) -> Turn:
-    sources, others = _hits(fields.pop("sources")), _hits(fields.pop("others"))
-    usage, timings = fields.pop("usage"), Timings(**fields.pop("timings"))
-    return Turn(
-        **fields, sources=sources, others=others, usage=usage and Usage(**usage), timings=timings
-    )
+_KEPT = re.compile(r"[0-9a-f]{12}\.json")
+"""The name of a conversation's file."""
 
 
-def _hits(found: list[dict[str, Any]]) -> tuple[NodeWithScore, ...]:
-    return tuple(
-        NodeWithScore(
-            Node(**{**hit["node"], "headings": tuple(hit["node"]["headings"])}), hit["score"]
-        )
-        for hit in found
-    )
+def _replace(file: Path, text: str) -> None:
+    """Write a file wholly or not at all. Raises OSError."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    new = file.with_suffix(".new")
+    try:
+        new.write_text(text, "utf-8")
+        new.replace(file)
+    except OSError:
+        with suppress(OSError):  # half of it would take the room that is short
+            new.unlink(missing_ok=True)
+        raise
 
 
 class Sessions:
@@ -230,20 +340,24 @@ class Sessions:
         """Remove everything of the session from memory, from the disk, and from the server. Raises
         StoreError where that cannot be reached; the rest is removed all the same."""
         session.forgotten = True
-        session.stop.set()
+        session.stop_all()
         for job in list(session.jobs):
             job.cancelled = True
         key = session.folder.name
         until = time.monotonic() + FORGET_PATIENCE
         while self._used[key] and time.monotonic() < until:  # a file that is just taken in
             time.sleep(0.05)
-        with session.lock, self._lock:
+        with ExitStack() as answers:
+            for conversation in session.opened():
+                answers.enter_context(conversation.lock)
+            answers.enter_context(self._lock)
+            answers.enter_context(session.writing)
             if store := self._stores.pop(key, None):
                 store.close()
             self._sessions.pop(key, None)
             self._has.pop(key, None)
             shutil.rmtree(session.folder, ignore_errors=True)
-            session.turns.clear()
+            session.clear()
             for file in session.uploads:
                 file.unlink(missing_ok=True)
         if self.server:
@@ -253,9 +367,10 @@ class Sessions:
         """Stop all answers, so that they are kept as far as they came; close all indexes."""
         sessions = list(self._sessions.values())
         for session in sessions:
-            session.stop.set()
+            session.stop_all()
         for session in sessions:
-            session.lock.acquire(timeout=1)
+            for conversation in session.opened():
+                conversation.lock.acquire(timeout=1)
         with self._lock:
             for store in self._stores.values():
                 store.close()
