@@ -1,6 +1,6 @@
 """An answer -> further questions that the documents can answer, each checked by a search."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from rag.answering.events import Sources
 from rag.config import Config
@@ -19,7 +19,7 @@ def suggest(
     config: Config,
     embed_model: Embedding,
     llm: LLM | None = None,
-) -> Iterator[str]:
+) -> Generator[str, None, None]:
     """At most `MOST` questions, one by one; empty texts between, at which the reader can stop.
 
     `asked` are the questions of the conversation, that of the answer last, as it was searched for;

@@ -7,13 +7,14 @@ conversation, and a page that is loaded looks on where an answer is being writte
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import gradio as gr
 
-from rag.llms.catalog import label
 from rag.ui import turns
 from rag.ui.backend import Backend
 from rag.ui.conversations import Answer, Conversation, Scope, Turn
@@ -63,6 +64,12 @@ class Asking:
     documents: tuple[str, ...] = ()
 
 
+def look_of(backend: Backend, request: gr.Request) -> Look:
+    """Who looks on with this request."""
+    _, say = speaking(request.headers.get("accept-language", ""))
+    return Look(backend.sessions.get(identity(request)), str(request.session_hash), say)
+
+
 class Chat:
     """The handlers, over the backend they share."""
 
@@ -72,9 +79,7 @@ class Chat:
         """The last answer of each conversation, by its key, as long as it changes."""
 
     def look(self, request: gr.Request) -> Look:
-        session = self.backend.sessions.get(identity(request))
-        _, say = speaking(request.headers.get("accept-language", ""))
-        return Look(session, str(request.session_hash), say)
+        return look_of(self.backend, request)
 
     async def ask(
         self, box: dict[str, Any], asking: Asking, request: gr.Request, files: Sequence[Job] = ()
@@ -104,45 +109,40 @@ class Chat:
             async for view in self._ask(look, key[:MAX_QUESTION], asking):
                 yield view
             return
-        turn, answer = _find(conversation, key)
+        turn, answer = find(conversation, key)
         if not turn or self._is_too_long(text, look):
             yield self.view(look)
-            return
-        if event.do == "compare":
-            if any(not a.finish_reason for a in turn.answers) or not self._is_model(text):
+        elif event.do == "compare":
+            if self._is_model(text):
+                new = Answer(text)
+                put = partial(_put_beside, turn, new)
+                search_for = turn.answers[-1].searched_for if turn.answers else ""
+                async for view in self._write(look, turn, new, put, search_for=search_for):
+                    yield view
+            else:
                 yield self.view(look)
-                return
-            new, search_for = Answer(text), turn.answers[-1].searched_for
-            changed = turn
+        elif event.do == "retry" and answer and len(turn.answers) > 1:
+            new = Answer(answer.model)
+            put = partial(_put_beside, turn, new, answer)
+            async for view in self._write(look, turn, new, put):
+                yield view
         else:
             new = Answer(asking.model)
-            search_for = text if event.do == "search" else ""
-            changed = Turn(
-                text if event.do == "edit" and text else turn.question,
-                scope=asking.scope if event.do == "edit" else turn.scope,
-                documents=asking.documents if event.do == "edit" else turn.documents,
+            scope = (
+                (asking.scope, asking.documents)
+                if event.do == "edit"
+                else (turn.scope, turn.documents)
             )
-            if event.do == "retry" and answer and len(turn.answers) > 1:
-                changed = turn  # its other answers stay
-        def put() -> None:
-            place = conversation.turns.index(turn) if turn in conversation.turns else None
-            if changed is turn:
-                if event.do == "retry" and answer in turn.answers:
-                    turn.answers[turn.answers.index(answer)] = new
-                else:
-                    turn.answers.append(new)
-            else:
-                changed.answers.append(new)
-                if place is not None:
-                    del conversation.turns[place:]
-                conversation.turns.append(changed)
-
-        async for view in self._write(look, changed, new, put, search_for=search_for):
-            yield view
+            changed = Turn(text if event.do == "edit" and text else turn.question, [new], *scope)
+            put = partial(_put_instead, conversation, turn, changed)
+            search_for = text if event.do == "search" else ""
+            async for view in self._write(look, changed, new, put, search_for=search_for):
+                yield view
 
     async def follow(self, request: gr.Request) -> AsyncIterator[View]:
         """Look on where an answer is being written in what the tab shows."""
         look = self.look(request)
+        yield NOTHING  # where nothing is yielded, Gradio empties what it shows
         writing = self._writings.get(look.conversation.key)
         if writing and look.tab not in +writing.watching:
             async for view in self._follow(look, writing):
@@ -165,19 +165,27 @@ class Chat:
                 if chosen := session.conversation(key):
                     session.show(look.tab, chosen)
             case "rename":
-                session.rename(key, text)
+                self._tried(session, session.rename, key, text)
             case "delete":
-                session.delete(key)
+                self._tried(session, session.delete, key)
             case "undo":
                 box = self._undo(look, key)
             case "choose":
-                turn, answer = _find(conversation, key)
+                turn, answer = find(conversation, key)
                 if turn and answer and answer.finish_reason:
                     turn.answers[:] = [answer]
                     self._keep(look, conversation)
             case "rate" | "comment":
                 self._rate(look, event.do, key, text)
         return self.view(look, box=box)
+
+    def export(self, event: gr.EventData, request: gr.Request) -> dict[str, Any]:
+        """A conversation as a file to be saved."""
+        session = self.look(request).session
+        conversation = session.conversation(str(event.key))
+        if not conversation:
+            return {}
+        return {}
 
     def load(self, request: gr.Request) -> View:
         """What this browser had open when it was here last."""
@@ -194,9 +202,7 @@ class Chat:
     def _tree(self, look: Look) -> dict[str, Any]:
         conversation, config = look.conversation, self.backend.config
         writing = self._writings.get(conversation.key)
-        shown = turns.Shown(
-            look.say, self.backend.catalog.choices(), config.any_model, config.feedback
-        )
+        shown = turns.Shown(look.say, self.backend.catalog.choices(), config.any_model, True)
         now = writing.answer if writing and not writing.answer.finish_reason else None
         status = writing.status if writing else None
         return {"key": conversation.key, "parts": turns.parts(conversation, shown, now, status)}
@@ -215,7 +221,7 @@ class Chat:
         answer = Answer(asking.model)
         turn = Turn(question, [answer], asking.scope, asking.documents)
         conversation = look.conversation
-        put = lambda: conversation.turns.append(turn)  # noqa: E731
+        put = partial(conversation.turns.append, turn)
         async for view in self._write(look, turn, answer, put, files=files, box=box):
             yield view
 
@@ -224,7 +230,7 @@ class Chat:
         look: Look,
         turn: Turn,
         answer: Answer,
-        put: Any,
+        put: Callable[[], object],
         *,
         files: Sequence[Job] = (),
         search_for: str = "",
@@ -233,20 +239,16 @@ class Chat:
         """Have `answer` written in the conversation that is shown, and look on. `put` puts it in
         its place there."""
         conversation = look.conversation
-        writing = Writing(
-            self.backend, look.session, conversation, turn, answer, files, search_for
-        )
+        writing = Writing(self.backend, look.session, conversation, turn, answer, files, search_for)
         if not await asyncio.to_thread(self._begin, writing, put):
-            gr.Warning(
-                look.say("Another answer is still being written. Stop it, then ask again.")
-            )
+            gr.Warning(look.say("Another answer is still being written. Stop it, then ask again."))
             yield NOTHING
             return
-        look.session.choose_model(answer.model)
+        self._prefer(look.session, answer.model)
         async for view in self._follow(look, writing, box):
             yield view
 
-    def _begin(self, writing: Writing, put: Any) -> bool:
+    def _begin(self, writing: Writing, put: Callable[[], object]) -> bool:
         """Begin, when the answer that is being written there has given way; whether it has."""
         conversation = writing.conversation
         conversation.stop.set()
@@ -255,7 +257,8 @@ class Chat:
         conversation.stop.clear()
         put()
         writing.keep()
-        self._writings[conversation.key] = writing
+        going_on = {key: each for key, each in self._writings.items() if not each.over}
+        self._writings = {**going_on, conversation.key: writing}
         writing.start()
         return True
 
@@ -273,7 +276,9 @@ class Chat:
                     if time.monotonic() - told > ALIVE:
                         told = time.monotonic()
                         yield NOTHING
-                elif busy and writing.answer.finish_reason and not writing.conversation.lock.locked():
+                elif (
+                    busy and writing.answer.finish_reason and not writing.conversation.lock.locked()
+                ):
                     version, busy, told = now, False, time.monotonic()
                     yield self.view(look)
                 else:
@@ -284,13 +289,11 @@ class Chat:
                 await asyncio.sleep(PACE if told > time.monotonic() - GLANCE else GLANCE)
             if busy:
                 yield self.view(look) if look.conversation is writing.conversation else NOTHING
-        if self._writings.get(writing.conversation.key) is writing and not +writing.watching:
-            del self._writings[writing.conversation.key]
 
     def _undo(self, look: Look, key: str) -> dict[str, Any]:
         """Take a turn back, with what came after; its question returns to the box."""
         conversation = look.conversation
-        turn, _ = _find(conversation, key)
+        turn, _ = find(conversation, key)
         if not turn or not self._stop_and_wait(conversation):
             return {}
         if turn in conversation.turns:
@@ -306,13 +309,24 @@ class Chat:
         conversation.lock.release()
         return True
 
+    def _prefer(self, session: Session, model: str) -> None:
+        """The model that was asked last is the one that is offered first."""
+        if session.preferences.model != model:
+            with suppress(OSError):
+                session.prefer(replace(session.preferences, model=model))
+
     def _rate(self, look: Look, do: str, key: str, text: str) -> None: ...
 
     def _keep(self, look: Look, conversation: Conversation) -> None:
+        self._tried(look.session, look.session.keep, conversation)
+
+    @staticmethod
+    def _tried(session: Session, change: Callable[..., None], *arguments: Any) -> None:
+        """Change what is on the disk; where that cannot be, a note says so."""
         try:
-            look.session.keep(conversation)
+            change(*arguments)
         except OSError as error:
-            look.session.notes.append(Note("bad", str(error)))
+            session.notes.append(Note("bad", f"It could not be saved: {error.strerror}."))
 
     def _is_model(self, name: str) -> bool:
         """Whether a person may have this model answer."""
@@ -332,7 +346,22 @@ class Chat:
         return len(question) > MAX_QUESTION
 
 
-def _find(conversation: Conversation, key: str) -> tuple[Turn | None, Answer | None]:
+def _put_beside(turn: Turn, new: Answer, old: Answer | None = None) -> None:
+    """A further answer to a question, or one in the place of `old`."""
+    if old in turn.answers:
+        turn.answers[turn.answers.index(old)] = new
+    else:
+        turn.answers.append(new)
+
+
+def _put_instead(conversation: Conversation, old: Turn, new: Turn) -> None:
+    """A turn in the place of an older one and of all that came after it."""
+    if old in conversation.turns:
+        del conversation.turns[conversation.turns.index(old) :]
+    conversation.turns.append(new)
+
+
+def find(conversation: Conversation, key: str) -> tuple[Turn | None, Answer | None]:
     """The turn and the answer that a button's key names: TURN, TURN:ANSWER, or ANSWER."""
     names = key.split(":")
     for turn in conversation.turns:

@@ -1,7 +1,7 @@
 // What the server makes of buttons, lists and fields is plain HTML. This turns a press of one into
 // an event that says what to do with what: {do, key}, with what was typed as {text}.
-// Runs once for each element of the page that has such buttons; 'click', 'ask' and 'open' are the
-// events they become.
+// Runs once for each element of the page that has such buttons; 'click', 'ask', 'open'
+// and 'save' are the events they become.
 const control = event => event.target.closest?.('[data-do]');
 const same = (one, other) => one && other && one.dataset.do === other.dataset.do
   && one.dataset.key === other.dataset.key;
@@ -64,7 +64,7 @@ const edit = button => {
 const copy = async button => {
   const answer = button.closest('.answer').cloneNode(true);
   answer.querySelectorAll('.cite').forEach(mark => mark.remove());
-  const text = [...answer.querySelectorAll('.text')].map(block => block.innerText.trim()).join('\n\n');
+  const text = [...answer.querySelectorAll('.said')].map(block => block.innerText.trim()).join('\n\n');
   try {
     await navigator.clipboard.writeText(text);
   } catch {  // a page that is not served safely has no clipboard

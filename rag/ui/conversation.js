@@ -39,7 +39,7 @@ const speak = () => {
     if (!writing && !heard.has(answer.dataset.k)) continue;
     const copy = answer.cloneNode(true);
     copy.querySelectorAll('.cite, .address').forEach(part => part.remove());
-    const text = [...copy.querySelectorAll('.text')].map(block => block.textContent).join('\n');
+    const text = [...copy.querySelectorAll('.said')].map(block => block.textContent).join('\n');
     const ends = [...text.matchAll(/[.!?]["”’)\]]*\s|[。！？؟]|\n/g)];
     const whole = writing ? (ends.length ? ends.at(-1).index + ends.at(-1)[0].length : 0) : text.length;
     const known = heard.get(answer.dataset.k) ?? 0;

@@ -4,6 +4,7 @@ They queue files with the intake, which takes them in behind the page, and show 
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,13 @@ from rag.ui.sessions import Session
 Shelf = tuple[Any, Any, Any, Any]
 """Updates of the list, the notes, the choice of what to search, and the timer that refreshes
 them."""
-SCOPES = [("my documents", "mine"), ("sample documents", "samples"), ("everything", "all")]
+SCOPES = [
+    ("my documents", "mine"),
+    ("sample documents", "samples"),
+    ("everything", "all"),
+    ("chosen documents", "chosen"),
+    ("nothing: plain chat", "none"),
+]
 
 
 class Library:
@@ -82,6 +89,13 @@ class Library:
             self.backend.sessions.forget(self.session(request))
         except StoreError as error:
             self.session(request).notes.append(Note("bad", f"Not all is removed. {error}"))
+
+    def choices(self, session: Session) -> list[tuple[str, str]]:
+        """Names and identities of the documents that can be chosen to be searched."""
+        with suppress(RivuletError):
+            own = self.backend.sessions.documents(session)
+            return [(each.name, each.id_) for each in (*own, *self.backend.sample_documents())]
+        return []
 
     def shelf(self, session: Session, scope: Any = None) -> Shelf:
         """All that is shown of the session's documents; the timer runs while that changes."""

@@ -3,30 +3,52 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
 
+from rag.answering.options import (
+    MAX_SYSTEM_PROMPT,
+    MAX_TOKENS,
+    TEMPERATURE,
+    TOP_K,
+    AnswerOptions,
+    Style,
+)
 from rag.config import Config
-from rag.documents.loading import FORMATS
 from rag.errors import ConfigurationError
+from rag.llms.catalog import label
 from rag.ui import rendering
 from rag.ui.backend import Backend
-from rag.ui.chat import IDLE_BOX, Chat
+from rag.ui.chat import Asking, Chat
+from rag.ui.conversations import Scope
 from rag.ui.identity import Identity
 from rag.ui.jobs import Job
+from rag.ui.language import Say, translations
 from rag.ui.library import SCOPES, Library
+from rag.ui.panel import Panel
+from rag.ui.sessions import Session
 
 HERE = Path(__file__).parent
 STYLES = HERE / "style.css", HERE / "viewer.css"
 CONTROLS = (HERE / "controls.js").read_text("utf-8")
 CONVERSATION = CONTROLS + (HERE / "conversation.js").read_text("utf-8")
+DOWNLOAD = (HERE / "download.js").read_text("utf-8")
+TEXTS = gr.I18n(**{code: dict(known) for code, known in translations().items()})
 FORGET = (
     "Remove all documents and conversations of this browser from the disk? This cannot be undone."
 )
+STYLES_OF_ANSWERS = [
+    ("usual", "usual"),
+    ("brief", "brief"),
+    ("detailed", "detailed"),
+    ("as a list", "list"),
+    ("in simple words", "simple"),
+]
 LANGUAGES = ("English", "Deutsch", "Español", "Français", "Italiano", "Português", "日本語", "中文")
 """Languages of an answer that are offered; any other can be typed."""
 KEEP_UPLOADS = 600
@@ -91,7 +113,7 @@ def build(backend: Backend) -> gr.Blocks:
                     elem_id="box",
                     label=TEXTS("Question"),
                     show_label=False,
-                    placeholder=TEXTS("Ask your documents"),
+                    placeholder=str(TEXTS("Ask your documents")),
                     file_count="multiple",
                     sources=["upload"],
                     lines=1,
@@ -155,7 +177,7 @@ def build(backend: Backend) -> gr.Blocks:
         view = [conversation, box, conversations]
         shelf = [documents, notes, scope, refreshing]
         asking = [model, scope, chosen]
-        options = [top_k, length, temperature, style, language, system_prompt]
+        options: list[Any] = [top_k, length, temperature, style, language, system_prompt]
 
         async def ask(
             value: dict[str, Any], model: str, scope: Scope, chosen: list[str], request: gr.Request
@@ -195,7 +217,9 @@ def build(backend: Backend) -> gr.Blocks:
                 *library.shelf(session, _scopes("mine" if mine else "samples", say)),
                 session.arrived,
                 f"<h2>{say('My documents')}</h2>",
-                gr.update(choices=_models(session), value=session.model or config.model),
+                gr.update(
+                    choices=_models(session), value=session.preferences.model or config.model
+                ),
                 *_options(session, say),
             )
 
@@ -213,18 +237,21 @@ def build(backend: Backend) -> gr.Blocks:
         def _models(session: Session) -> list[tuple[str, str]]:
             """Those of the catalog, and one that was typed."""
             choices = backend.catalog.choices()
-            if session.model and session.model not in [name for _, name in choices]:
-                choices.append((label(session.model), session.model))
+            kept = session.preferences.model
+            if kept and config.any_model and kept not in [name for _, name in choices]:
+                choices.append((label(kept), kept))
             return choices
 
         def _options(session: Session, say: Say) -> tuple[Any, ...]:
             """The settings of the session, as the fields show them."""
-            kept = session.options
+            kept = session.preferences.options
             return (
                 kept.top_k or config.top_k,
                 kept.max_tokens or config.max_new_tokens,
                 kept.temperature or 0,
-                gr.update(choices=[(say(name), key) for name, key in STYLES_OF_ANSWERS], value=kept.style),
+                gr.update(
+                    choices=[(say(name), key) for name, key in STYLES_OF_ANSWERS], value=kept.style
+                ),
                 gr.update(
                     choices=[(say("as the question"), ""), *((name, name) for name in LANGUAGES)],
                     value=kept.language,
@@ -243,22 +270,23 @@ def build(backend: Backend) -> gr.Blocks:
         ) -> None:
             """Keep the settings; what is as the program has it is left to that."""
             try:
-                library.session(request).set_options(
-                    AnswerOptions(
-                        None if top_k == config.top_k else int(top_k),
-                        None if length == config.max_new_tokens else int(length),
-                        temperature or None,
-                        style,
-                        language or "",
-                        system_prompt,
-                    )
+                session = library.session(request)
+                options = AnswerOptions(
+                    None if top_k == config.top_k else int(top_k),
+                    None if length == config.max_new_tokens else int(length),
+                    temperature or None,
+                    style,
+                    language or "",
+                    system_prompt,
                 )
+                session.prefer(replace(session.preferences, options=options))
             except (ConfigurationError, OSError) as error:
                 gr.Warning(str(error))
 
         def reset_options(request: gr.Request) -> tuple[Any, ...]:
             look = chat.look(request)
-            look.session.set_options(AnswerOptions())
+            session = look.session
+            session.prefer(replace(session.preferences, options=AnswerOptions()))
             return _options(look.session, look.say)
 
         def choose(scope: Scope, chosen: list[str], request: gr.Request) -> Any:
@@ -317,7 +345,11 @@ def build(backend: Backend) -> gr.Blocks:
 
 
 def _scopes(value: str, say: Say) -> Any:
-    return gr.update(choices=[(say(name), key) for name, key in SCOPES], value=value)
+    return gr.update(choices=_said(SCOPES, say), value=value)
+
+
+def _said(choices: Sequence[tuple[str, str]], say: Say) -> list[tuple[str, str]]:
+    return [(say(name), key) for name, key in choices]
 
 
 def _nothing(count: int) -> tuple[Any, ...]:

@@ -34,6 +34,8 @@ FRESH = 10.0
 have added some."""
 PATIENCE = 10.0
 """Seconds that deleting a conversation waits for the answer in it to end."""
+MANY_TABS = 100
+"""Tabs of a browser, of which it is known what they show."""
 OPEN_STORES = 24
 """Indexes kept open at the same time; each costs some 5 MB, 11 files and 6 threads."""
 
@@ -56,6 +58,9 @@ class Session:
     preferences: Preferences = Preferences()
     forgotten: bool = False
     """Whatever still goes on in it must leave nothing on the disk."""
+    tabs: dict[str, str] = field(default_factory=dict)
+    """Which conversation each tab of the browser shows, the one that was turned to last at the
+    end."""
     writing: threading.RLock = field(default_factory=threading.RLock)
     """Guards the conversations and what is written of the session. Who holds the lock of a
     conversation may take it, never the other way round."""
@@ -101,6 +106,28 @@ class Session:
             new = Conversation()
             self._all()[new.key] = new
         return new
+
+    def shown(self, tab: str) -> Conversation:
+        """The conversation that a tab shows. A new tab shows the one that was turned to last, else
+        changed last; where there is none, a new one."""
+        with self.writing:
+            last = next(reversed(self.tabs.values()), "")
+            for key in (self.tabs.get(tab, last), *(each.key for each in self.conversations)):
+                if key and (found := self.conversation(key)):
+                    break
+            else:
+                found = self.begin()
+            if self.tabs.get(tab) != found.key:
+                self.show(tab, found)
+        return found
+
+    def show(self, tab: str, conversation: Conversation) -> None:
+        """Have a tab show a conversation."""
+        with self.writing:
+            self.tabs.pop(tab, None)
+            self.tabs[tab] = conversation.key
+            while len(self.tabs) > MANY_TABS:
+                del self.tabs[next(iter(self.tabs))]
 
     def keep(self, conversation: Conversation) -> None:
         """Write a conversation that has changed, wholly or not at all, and no other. One that was

@@ -14,7 +14,7 @@ from rag.answering.events import ENDINGS, Status
 from rag.answering.prompts import OURS
 from rag.llms.catalog import label
 from rag.types import Citation, NodeWithScore
-from rag.ui.conversations import Answer, Conversation, Turn
+from rag.ui.conversations import Answer, Conversation, Entry, Turn
 from rag.ui.language import Say
 from rag.ui.markdown import blocks
 
@@ -44,7 +44,10 @@ class Shown:
 
 
 def parts(
-    conversation: Conversation, shown: Shown, writing: Answer | None = None, status: Status | None = None
+    conversation: Conversation,
+    shown: Shown,
+    writing: Answer | None = None,
+    status: Status | None = None,
 ) -> list[Part]:
     """The whole conversation. `status` is what is being done for the answer that is `writing`."""
     if not conversation.turns:
@@ -67,7 +70,8 @@ def _welcome(say: Say) -> str:
         say("Or ask the sample documents:"),
     )
     shown = "".join(f"<p>{html.escape(text)}</p>" for text in texts)
-    return f'<h2>{html.escape(say("Ask your documents"))}</h2>{shown}<p class="suggestions">{asked}</p>'
+    title = html.escape(say("Ask your documents"))
+    return f'<h2>{title}</h2>{shown}<p class="suggestions">{asked}</p>'
 
 
 def _turn(turn: Turn, shown: Shown, writing: Answer | None, status: Status | None) -> Part:
@@ -84,16 +88,21 @@ def _turn(turn: Turn, shown: Shown, writing: Answer | None, status: Status | Non
         "c": "turn",
         "n": [
             _part("question", "question", _question(turn, shown.say)),
-            {"k": "answers", "c": "answers" + (" several" if len(answers) > 1 else ""), "n": answers},
+            {
+                "k": "answers",
+                "c": "answers" + (" several" if len(answers) > 1 else ""),
+                "n": answers,
+            },
         ],
     }
 
 
 def _question(turn: Turn, say: Say) -> str:
-    edit = button(say("Edit"), "edit", turn.key, on="ask", edits=say("Change the question"))
+    edits = edited(say("Change the question"), say)
+    edit = button(say("Edit"), "edit", turn.key, on="ask", edits=edits)
     back = button(say("Take back"), "undo", turn.key, title=say("Take this question back"))
     return (
-        f'<h3 class="text editable" dir="auto">{html.escape(turn.question)}</h3>'
+        f'<h3 class="asked editable" dir="auto">{html.escape(turn.question)}</h3>'
         f'<div class="actions">{edit}{back}</div>'
     )
 
@@ -111,7 +120,7 @@ def _answer(turn: Turn, answer: Answer, shown: Shown, status: Status | None) -> 
         return cite(f"{answer.key}:{number}", citation, answer, say)
 
     for number, block in enumerate(blocks(answer.text, answer.citations, mark, answer.key)):
-        yield {**_part(f"text{number}", "text", block), "d": "auto"}
+        yield {**_part(f"text{number}", "said", block), "d": "auto"}
     if status:
         yield _part("status", "status", _status(status, say))
     if answer.error:
@@ -130,9 +139,10 @@ def _answer(turn: Turn, answer: Answer, shown: Shown, status: Status | None) -> 
 
 def _searched(turn: Turn, answer: Answer, say: Say) -> str:
     key = f"{turn.key}:{answer.key}"
-    edit = button(say("Edit"), "search", key, on="ask", edits=say("Search for something else"))
+    edits = edited(say("Search for something else"), say)
+    edit = button(say("Edit"), "search", key, on="ask", edits=edits)
     return (
-        f'<span>{html.escape(say("searched for:"))} '
+        f"<span>{html.escape(say('searched for:'))} "
         f'<span class="editable" dir="auto">{html.escape(answer.searched_for)}</span></span> {edit}'
     )
 
@@ -202,7 +212,7 @@ def _sources(answer: Answer, say: Say) -> str:
     if others:
         title = say("Also found") if given else say("The nearest passages")
         shown += (
-            f'<details {"" if given else "open"}><summary>{html.escape(title)}</summary>'
+            f"<details {'' if given else 'open'}><summary>{html.escape(title)}</summary>"
             f'<ul start="{count + 1}" aria-label="{html.escape(title)}">{others}</ul></details>'
         )
     return shown
@@ -250,33 +260,31 @@ def _actions(turn: Turn, answer: Answer, shown: Shown) -> str:
     if len(turn.answers) > 1:
         buttons.append(button(say("Keep only this"), "choose", key))
     if shown.feedback:
+        good, bad = answer.rating > 0, answer.rating < 0
         buttons += [
-            button("👍", "rate", f"{key}:1", title=say("Good answer"), on=_on(answer.rating == 1)),
-            button("👎", "rate", f"{key}:-1", title=say("Bad answer"), on=_on(answer.rating == -1)),
+            button("👍", "rate", f"{key}:1", title=say("Good answer"), pressed=good),
+            button("👎", "rate", f"{key}:-1", title=say("Bad answer"), pressed=bad),
         ]
         if answer.rating:
-            comment = say("Say why")
-            buttons.append(button(comment, "comment", key, edits=comment))
-            buttons.append('<span class="editable" hidden></span>')
+            why = say("Say why")
+            buttons.append(_field(button(why, "comment", key, edits=edited(why, say))))
     return "".join(buttons)
-
-
-def _on(pressed: bool) -> str:
-    return "click pressed" if pressed else "click"
 
 
 def _compare(key: str, shown: Shown) -> str:
     """A list of the models that can be asked the same."""
-    name = html.escape(shown.say("Compare with another model"))
+    say = shown.say
+    name = html.escape(say("Compare with another model"))
     choices = "".join(
         f'<option value="{html.escape(model)}">{html.escape(title)}</option>'
         for title, model in shown.models
     )
     if shown.any_model:
-        choices += f'<option value="…">{html.escape(shown.say("another model…"))}</option>'
-    return (
-        f'<select data-on="ask" data-do="compare" data-key="{key}" aria-label="{name}">'
-        f'<option value="" selected>{html.escape(shown.say("Compare with…"))}</option>{choices}'
+        choices += f'<option value="…">{html.escape(say("another model…"))}</option>'
+    return _field(
+        f'<select data-on="ask" data-do="compare" data-key="{key}" aria-label="{name}"'
+        f"{edited(say('Name of the model'), say)}>"
+        f'<option value="" selected>{html.escape(say("Compare with…"))}</option>{choices}'
         f"</select>"
     )
 
@@ -289,45 +297,63 @@ def _suggestions(answer: Answer, say: Say) -> str:
 
 
 def button(
-    text: str, do: str, key: str, *, title: str = "", on: str = "click", edits: str = ""
+    text: str,
+    do: str,
+    key: str,
+    *,
+    title: str = "",
+    on: str = "click",
+    edits: str = "",
+    pressed: bool | None = None,
 ) -> str:
     """A button that does `do` with what `key` names.
 
-    `title` says in full what it does. `on` is the event it becomes; "click pressed" is one that is
-    in force. With `edits` it first has the text beside it changed, in a field of this name.
+    `title` says in full what it does, `on` is the event it becomes, `edits` what `edited` gives.
+    `pressed` is whether it is in force, where it can be.
     """
-    event, _, pressed = on.partition(" ")
+    sign = len(text) == 1
     named = f' aria-label="{html.escape(title)}" title="{html.escape(title)}"' if title else ""
-    named += f' data-edits="{html.escape(edits)}"' if edits else ""
-    named += ' aria-pressed="true"' if pressed else ""
+    if pressed is not None:
+        named += f' aria-pressed="{str(pressed).lower()}"'
     return (
-        f'<button type="button" class="text" data-on="{event}" data-do="{do}" '
-        f'data-key="{html.escape(key)}"{named}>{html.escape(text)}</button>'
+        f'<button type="button" class="{"icon" if sign else "text"}" data-on="{on}" data-do="{do}" '
+        f'data-key="{html.escape(key)}"{named}{edits}>{html.escape(text)}</button>'
     )
 
 
-def conversations(shown: Sequence[Conversation], current: str, say: Say) -> str:
+def edited(name: str, say: Say) -> str:
+    """What makes a button have the text beside it (the `editable`) changed first, in a field of
+    this name."""
+    ok, cancel = html.escape(say("OK")), html.escape(say("Cancel"))
+    return f' data-edits="{html.escape(name)}" data-ok="{ok}" data-cancel="{cancel}"'
+
+
+def _field(control: str) -> str:
+    """A control with an empty text of its own to be changed."""
+    return f'<span class="field">{control}<span class="editable" data-empty hidden></span></span>'
+
+
+def conversations(shown: Sequence[Entry], current: str, say: Say) -> str:
     """The list of conversations, the one that is open marked."""
-    rows = "".join(_row(each, each.key == current, say) for each in shown if each.name)
+    rows = "".join(_row(each, each.key == current, say) for each in shown)
     new = button(say("New conversation"), "new", "")
     named = html.escape(say("Conversations"))
-    return f'<p class="for-all">{new}</p><ul class="conversations" aria-label="{named}">{rows}</ul>'
+    return f'<p>{new}</p><ul class="conversations" aria-label="{named}">{rows}</ul>'
 
 
-def _row(conversation: Conversation, current: bool, say: Say) -> str:
-    key, name = html.escape(conversation.key), html.escape(conversation.name)
-    rename = say("Rename {name}", name=conversation.name)
-    delete = say("Delete {name}", name=conversation.name)
+def _row(entry: Entry, current: bool, say: Say) -> str:
+    key, name = html.escape(entry.key), html.escape(entry.name)
+    rename = say("Rename {name}", name=entry.name)
+    delete = say("Delete {name}", name=entry.name)
+    save = html.escape(say("Save {name}", name=entry.name))
     return (
         f'<li class="{"current" if current else ""}">'
         f'<button type="button" class="name editable" dir="auto" data-on="click" data-do="show" '
-        f'data-key="{key}" title="{name}"{" aria-current=true" if current else ""}>{name}</button>'
+        f'data-key="{key}" title="{name}" aria-current="{str(current).lower()}">{name}</button>'
         f'<span class="buttons">'
-        f'{icon("✎", "rename", key, rename, edits=rename)}{icon("×", "delete", key, delete)}'
-        f"</span></li>"
+        f"{button('✎', 'rename', key, title=rename, edits=edited(rename, say))}"
+        f'<select class="icon" data-on="save" data-do="save" data-key="{key}" aria-label="{save}" '
+        f'title="{save}"><option value="" selected>↓</option>'
+        f'<option value="md">Markdown</option><option value="json">JSON</option></select>'
+        f"{button('×', 'delete', key, title=delete)}</span></li>"
     )
-
-
-def icon(sign: str, do: str, key: str, name: str, *, edits: str = "") -> str:
-    """A button that shows only a sign; `name` says what it does."""
-    return button(sign, do, key, title=name, edits=edits).replace('class="text"', 'class="icon"')

@@ -106,7 +106,7 @@ class Writing:
             answer.finish_reason = "error"
         answer.finish_reason = answer.finish_reason or "stopped"
         try:
-            self._keep()
+            self.keep()
         finally:
             self.conversation.lock.release()
             self._told(None)
@@ -140,7 +140,7 @@ class Writing:
                 self.backend.embedding.result() if retriever else None,
                 self.backend.rerank if retriever else None,
                 self._history(),
-                self.session.options,
+                self.session.preferences.options,
                 self.search_for,
             )
         ) as events:
@@ -190,7 +190,7 @@ class Writing:
             )
         ]
 
-    def _keep(self) -> None:
+    def keep(self) -> None:
         """Save the conversation. An answer is given also where the disk is full."""
         try:
             self.session.keep(self.conversation)
@@ -221,7 +221,7 @@ class Writing:
                 found += [question] if question else []
         if found and turns and turns[-1] is self.turn:
             answer.suggestions = tuple(found)
-            self._keep()
+            self.keep()
             self._changed()
 
 
@@ -234,5 +234,5 @@ class _Searching:
     turn: Turn
 
     def retrieve(self, query: str) -> list[NodeWithScore]:
-        turn, top_k = self.turn, self.session.options.top_k
+        turn, top_k = self.turn, self.session.preferences.options.top_k
         return self.backend.retrieve(self.session, turn.scope, query, top_k, turn.documents)
