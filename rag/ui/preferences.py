@@ -46,8 +46,8 @@ class Preferences:
                 max_tokens=_between(options.max_tokens, 1, MOST_TOKENS),
                 temperature=_between(options.temperature, 0.0, HOTTEST),
                 style=options.style if options.style in get_args(Style) else "usual",
-                language=" ".join(well_formed(options.language).split())[:LONGEST_LANGUAGE],
-                system_prompt=well_formed(options.system_prompt).strip()[:LONGEST_PROMPT],
+                language=" ".join(well_formed(options.language).split())[:LONGEST_LANGUAGE].rstrip(),
+                system_prompt=well_formed(options.system_prompt).strip()[:LONGEST_PROMPT].rstrip(),
             ),
         )
 
