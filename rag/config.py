@@ -67,6 +67,8 @@ class Config:
     """Size limit of one uploaded file, in megabytes of 1,000,000 bytes."""
     read_timeout: int = 120
     """Seconds within which one file has to be read."""
+    feedback: bool = True
+    """Whether what a person says of an answer is kept for who runs the program."""
     auth: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """User names and passwords of those who may open the page; empty: no login."""
     port: int = 7860
@@ -147,6 +149,15 @@ def _address(text: str) -> str:
     return text.rstrip("/")
 
 
+def parse_switch(text: str) -> bool:
+    """`on` or `off`, or another word for them. Raises ValueError."""
+    if text.lower() in ("on", "true", "yes", "1"):
+        return True
+    if text.lower() in ("off", "false", "no", "0"):
+        return False
+    raise ValueError("it has to be on or off")
+
+
 def parse_positive(text: str) -> int:
     """A whole number above 0. Raises ValueError."""
     try:
@@ -192,6 +203,7 @@ VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
     "RAG_RESPONSE_MODE": ("response_mode", _mode),
     "RAG_MAX_FILE_MB": ("max_file_mb", parse_positive),
     "RAG_READ_TIMEOUT": ("read_timeout", parse_positive),
+    "RAG_FEEDBACK": ("feedback", parse_switch),
     "RAG_AUTH": ("auth", parse_auth),
     "OPENAI_API_KEY": ("openai_api_key", str),
     "OPENAI_BASE_URL": ("openai_base_url", _address),

@@ -30,6 +30,7 @@ def test_every_variable_reaches_its_attribute() -> None:
             "RAG_RESPONSE_MODE": "tree_summarize",
             "RAG_MAX_FILE_MB": "7",
             "RAG_READ_TIMEOUT": "11",
+            "RAG_FEEDBACK": "off",
             "RAG_AUTH": "ann:one, ben:two:three",
             "OPENAI_API_KEY": "sk-1",
             "OPENAI_BASE_URL": "http://localhost:8000/v1/",
@@ -45,6 +46,7 @@ def test_every_variable_reaches_its_attribute() -> None:
         response_mode="tree_summarize",
         max_file_mb=7,
         read_timeout=11,
+        feedback=False,
         auth=(("ann", "one"), ("ben", "two:three")),
         openai_api_key="sk-1",
         openai_base_url="http://localhost:8000/v1",
@@ -80,6 +82,7 @@ def test_a_key_or_an_address_offers_openai(variable: str) -> None:
         ("RAG_MAX_NEW_TOKENS", "1.5"),
         ("RAG_MAX_FILE_MB", "0"),
         ("RAG_READ_TIMEOUT", "soon"),
+        ("RAG_FEEDBACK", "maybe"),
         ("PORT", "0"),
         ("PORT", "65536"),
         ("PORT", "-1"),
@@ -89,6 +92,14 @@ def test_a_key_or_an_address_offers_openai(variable: str) -> None:
 def test_a_value_that_cannot_be_used_names_its_variable(variable: str, value: str) -> None:
     with pytest.raises(ConfigurationError, match=f"^{variable} cannot be used: it has to be "):
         Config.from_env({variable: value})
+
+
+@pytest.mark.parametrize(
+    ("value", "on"),
+    [("on", True), ("True", True), ("1", True), ("OFF", False), ("false", False), ("no", False)],
+)
+def test_a_switch_has_several_words(value: str, on: bool) -> None:
+    assert Config.from_env({"RAG_FEEDBACK": value}).feedback is on
 
 
 @pytest.mark.parametrize("mode", get_args(ResponseMode))

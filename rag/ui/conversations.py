@@ -14,12 +14,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
+from itertools import chain
 from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from rag.answering.events import Timings
+from rag.answering.events import ENDINGS, Timings
 from rag.answering.options import AnswerOptions
+from rag.answering.prompts import NOTHING_FOUND, NOTHING_LEFT
 from rag.types import Citation, FinishReason, Node, NodeWithScore, Usage, counted, well_formed
 
 LONGEST_NAME = 80
@@ -57,6 +59,31 @@ class Answer:
     rating: int = 0
     """1 or -1 where the reader liked it or did not."""
     key: str = field(default_factory=_key)
+
+    def number_of(self, node: Node) -> int | None:
+        """The number, from 1, of the passage that is `node` or holds it: first those that were
+        given to the model, then the others."""
+        nodes = [hit.node for hit in (*self.sources, *self.others)]
+        same = (number for number, each in enumerate(nodes, 1) if each == node)
+        around = (number for number, each in enumerate(nodes, 1) if each.holds(node))
+        return next(chain(same, around), None)
+
+    @property
+    def facts(self) -> list[str]:
+        """Of the quiet line under it: model, first token, speed, passages, how it ended."""
+        asked = self.text not in (NOTHING_FOUND, NOTHING_LEFT)
+        facts = [self.model] if asked and self.model else []
+        if not asked:
+            facts.append("no model was asked")
+        if self.timings.first_token is not None:
+            facts.append(f"first token {self.timings.first_token:.1f} s")
+        if self.timings.tokens_per_second is not None:
+            facts.append(f"{self.timings.tokens_per_second:.0f} tokens/s")
+        if self.sources:
+            facts.append(counted(len(self.sources), "passage"))
+        if self.finish_reason in ENDINGS:
+            facts.append(ENDINGS[self.finish_reason])
+        return facts
 
 
 @dataclass

@@ -1,118 +1,67 @@
-"""Markdown of a model -> HTML that does nothing: its blocks, with a mark at each checked sentence.
+"""Markdown of a model or a person, made harmless; marks put into it. Pure functions."""
 
-No tag, handler or picture comes out that the text asks for: tags are shown as text, a picture
-becomes a link, and a link shows where it leads. Pure functions, no state.
-"""
-
-import html
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
-
-from markdown_it import MarkdownIt
-from markdown_it.renderer import RendererHTML
-from markdown_it.token import Token
 
 from rag.types import Citation
 
-# Unicode keeps these two for a program's own use; the letter after them is the citation's number.
-BEGIN, END = "\ufdd0", "\ufdd1"
-_FIRST = 0xE000
-_SIGNS = re.compile(f"([{BEGIN}{END}])([\ue000-\uf8ff])")
-_SCHEMES = ("http://", "https://", "mailto:")
-
-Mark = Callable[[int, Citation], str]
-"""The HTML of the mark behind a sentence: the number of its citation, and the citation."""
-
-
-def blocks(
-    text: str, citations: Sequence[Citation] = (), mark: Mark | None = None, key: str = ""
-) -> list[str]:
-    """The paragraphs, lists, tables of `text` as HTML, each alone: growing text changes the last.
-
-    A checked sentence becomes `<span class="sentence" data-cite="KEY:NUMBER">`, with its mark
-    behind it.
-    """
-    env: dict[str, Any] = {"citations": citations, "mark": mark, "key": key, "inside": None}
-    tokens = _MARKDOWN.parse(_with_signs(text, citations if mark else ()), env)
-    found, begin, depth = [], 0, 0
-    for end, token in enumerate(tokens, start=1):
-        depth += token.nesting
-        if depth == 0:
-            block = _MARKDOWN.renderer.render(tokens[begin:end], _MARKDOWN.options, env)
-            found.append(_SIGNS.sub("", block))
-            begin = end
-    return found
-
-
-def _with_signs(text: str, citations: Sequence[Citation]) -> str:
-    """`text` with a sign where a checked sentence begins and ends. Its own are replaced."""
-    text = text.replace(BEGIN, "\ufffd").replace(END, "\ufffd")
-    places = [
-        (offset, sign + chr(_FIRST + number))
-        for number, citation in enumerate(citations[: 0xF8FF - _FIRST])
-        for offset, sign in ((citation.start, BEGIN), (citation.end, END))
-        if 0 <= citation.start < citation.end <= len(text)
-    ]
-    for offset, sign in sorted(places, key=lambda place: place[0], reverse=True):
-        text = text[:offset] + sign + text[offset:]
-    return text
-
-
-class _Renderer(RendererHTML):
-    """Renders what the page allows; markdown-it calls a method for each type of token."""
-
-    def text(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
-        parts = _SIGNS.split(tokens[idx].content)
-        out = [_sentence(parts[0], env)]
-        for sign, letter, rest in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
-            number = ord(letter) - _FIRST
-            if sign == BEGIN:
-                env["inside"] = number
-            else:
-                env["inside"] = None
-                out.append(env["mark"](number, env["citations"][number]))
-            out.append(_sentence(rest, env))
-        return "".join(out)
-
-    def link_open(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
-        href = str(tokens[idx].attrGet("href") or "")
-        env.setdefault("links", []).append(href)
-        return _anchor(href)
-
-    def link_close(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
-        href = env["links"].pop()
-        opened = idx - 2 >= 0 and tokens[idx - 2].type == "link_open"
-        shown = tokens[idx - 1].content if opened else ""
-        close = "</a>" if href.startswith(_SCHEMES) else ""
-        # An address that is its own text needs no second one.
-        return close if _SIGNS.sub("", shown) == href else f"{close} {_address(href)}"
-
-    def image(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
-        href = str(tokens[idx].attrGet("src") or "")
-        return f"{html.escape(_SIGNS.sub('', tokens[idx].content))} {_address(href)}"
-
-
-def _sentence(text: str, env: Any) -> str:
-    shown = html.escape(text)
-    if env["inside"] is None or not text:
-        return shown
-    return f'<span class="sentence" data-cite="{env["key"]}:{env["inside"]}">{shown}</span>'
-
-
-def _anchor(href: str) -> str:
-    if not href.startswith(_SCHEMES):
-        return ""
-    where = html.escape(_SIGNS.sub("", href))
-    return f'<a href="{where}" target="_blank" rel="noopener noreferrer nofollow">'
-
-
-def _address(href: str) -> str:
-    return f'<span class="address">({html.escape(_SIGNS.sub("", href))})</span>'
-
-
-_MARKDOWN = (
-    MarkdownIt("commonmark", {"html": False, "breaks": True}, renderer_cls=_Renderer)
-    .enable(["table", "strikethrough"])
-    .disable(["reference"])
+_CODE = (
+    r"(?P<code>"
+    r"^ {0,3}(?P<fence>`{3,}|~{3,})[^`\n]*$.*?(?:(?P<closed>^ {0,3}(?P=fence)[`~]*[ \t]*$)|\Z)"
+    r"|(?<![\\`])(?P<ticks>`+)(?!`)[^\n]*?(?<!`)(?P=ticks)(?!`)"
+    r")"
 )
+_CODES = re.compile(_CODE, re.S | re.M)
+_MARKUP = re.compile(
+    rf"{_CODE}|(?P<tag><(?=[a-zA-Z/!?]))|(?P<picture>!+(?=\[))",
+    re.S | re.M,
+)
+_SPECIAL = re.compile(r"([\\`*_\[\]>#|~!$])|(?P<tag><)|(?P<entity>&(?=#|\w+;))")
+
+
+def as_text(markdown: str) -> str:
+    """`markdown` with its tags shown instead of obeyed, and its pictures as links."""
+    return _MARKUP.sub(lambda found: found["code"] or ("&lt;" if found["tag"] else ""), markdown)
+
+
+def escaped(text: str) -> str:
+    """`text` on one line, with nothing in it that Markdown would obey."""
+
+    def escape(found: re.Match[str]) -> str:
+        if found["tag"]:  # not by a backslash, which `as_text` would part from it
+            return "&lt;"
+        return "&amp;" if found["entity"] else f"\\{found[0]}"
+
+    return _SPECIAL.sub(escape, " ".join(text.split()))
+
+
+def closed(markdown: str) -> str:
+    """`markdown` with the end of a code block that was cut off in the middle, so that what comes
+    after it is no code."""
+    for code in _CODES.finditer(markdown):
+        if code["fence"] and code["closed"] is None:
+            end = "" if markdown.endswith("\n") else "\n"
+            return f"{markdown}{end}{code['fence']}"
+    return markdown
+
+
+def marked(markdown: str, citations: Sequence[Citation], render: Callable[[Citation], str]) -> str:
+    """`markdown` with what `render` gives for each citation just after its sentence. Inside of
+    code nothing is put: the mark comes after it, and after a code block on a line of its own.
+
+    Nothing else is changed. Where the last code block may be cut off, close it first.
+    """
+    blocks = [code.span() for code in _CODES.finditer(markdown) if code["fence"]]
+    spans = [code.span() for code in _CODES.finditer(markdown) if not code["fence"]]
+    marks = []
+    for citation in citations:
+        at, mark = min(max(citation.end, 0), len(markdown)), render(citation)
+        for start, end in blocks:
+            if mark and start < at <= end:
+                at, mark = end, f"\n{mark}"
+        marks.append((next((end for start, end in spans if start < at < end), at), mark))
+    pieces, last = [], 0
+    for at, mark in sorted(marks, key=lambda each: each[0]):
+        pieces += [markdown[last:at], mark]
+        last = at
+    return "".join(pieces) + markdown[last:]

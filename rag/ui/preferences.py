@@ -22,6 +22,7 @@ MOST_PASSAGES = 50
 MOST_TOKENS = 32_768
 HOTTEST = 2.0
 """The highest temperature that servers take."""
+LONGEST_MODEL = 500
 LONGEST_LANGUAGE = 40
 LONGEST_PROMPT = 4_000
 """Characters of a system prompt."""
@@ -39,15 +40,15 @@ class Preferences:
         """The same with every number and text within its limits: they come from outside."""
         options = self.options
         return Preferences(
-            well_formed(self.model)[:500],
+            _cut(self.model, LONGEST_MODEL),
             replace(
                 options,
                 top_k=_between(options.top_k, 1, MOST_PASSAGES),
                 max_tokens=_between(options.max_tokens, 1, MOST_TOKENS),
                 temperature=_between(options.temperature, 0.0, HOTTEST),
                 style=options.style if options.style in get_args(Style) else "usual",
-                language=" ".join(well_formed(options.language).split())[:LONGEST_LANGUAGE],
-                system_prompt=well_formed(options.system_prompt).strip()[:LONGEST_PROMPT],
+                language=_cut(" ".join(options.language.split()), LONGEST_LANGUAGE),
+                system_prompt=_cut(options.system_prompt, LONGEST_PROMPT),
             ),
         )
 
@@ -71,3 +72,7 @@ def _between(number: Number | None, least: Number, most: Number) -> Number | Non
     if number is None or math.isnan(number):
         return None
     return min(max(number, least), most)
+
+
+def _cut(text: str, longest: int) -> str:
+    return well_formed(text).strip()[:longest].rstrip()

@@ -16,7 +16,7 @@ from rag.llms.catalog import label
 from rag.types import Citation, NodeWithScore
 from rag.ui.conversations import Answer, Conversation, Entry, Turn
 from rag.ui.language import Say
-from rag.ui.markdown import blocks
+from rag.ui.blocks import blocks
 
 Part = dict[str, Any]
 """`k`: its key among its neighbours; `c`: its classes; then either `h`: HTML, or `n`: parts."""

@@ -1,37 +1,45 @@
 """What belongs to one browser, and to no other."""
 
-import json
 import logging
+import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from rag.answering.events import Timings
+from rag.answering.options import AnswerOptions
 from rag.errors import EmbeddingMismatchError, RivuletError
 from rag.index.embedding import HashEmbedding
 from rag.index.ingestion import Ingested, ingest
 from rag.index.store import ChromaStore
-from rag.types import Document, Node, NodeWithScore, Usage
+from rag.types import Document, Node, NodeWithScore
 from rag.ui import sessions as module
+from rag.ui.conversations import Answer, Conversation, Turn
 from rag.ui.jobs import Job, Note
-from rag.ui.sessions import Session, Sessions, Turn
+from rag.ui.preferences import Preferences
+from rag.ui.sessions import Session, Sessions
 
 EMBEDDING = HashEmbedding()
 HIT = NodeWithScore(Node("The sky is blue.", "d", 3, 17, "a.md", 2, ("Nature", "The sky")), 0.75)
-FULL = Turn(
-    "Why? 🙂",
-    "m",
-    "Because <b>.\n\n    code",
-    (HIT,),
-    (HIT, HIT),
-    "length",
-    "oh no",
-    Usage(5, 7),
-    Timings(0.1, 0.2, 30.0),
-)
+
+
+def turn(question: str = "Why? 🙂", text: str = "Because.") -> Turn:
+    return Turn(question, [Answer("m", text, (HIT,), finish_reason="stop")])
+
+
+def kept(session: Session, *turns: Turn) -> Conversation:
+    """A conversation of these turns, on the disk."""
+    conversation = session.begin()
+    conversation.turns[:] = turns or [turn()]
+    session.keep(conversation)
+    return conversation
+
+
+def files(session: Session) -> list[str]:
+    return sorted(file.name for file in (session.folder / "conversations").glob("*"))
 
 
 @pytest.fixture
@@ -93,16 +101,19 @@ def test_two_browsers_see_nothing_of_each_other(sessions: Sessions, folder: Path
     one, two = sessions.get("one"), sessions.get("two")
     put(sessions, one, "The apple is red.", "apple.txt")
     put(sessions, two, "The banana is yellow.", "banana.txt")
-    one.turns.append(Turn("About apples?"))
-    one.stop.set()
+    about = kept(one, turn("About apples?"))
+    one.stop_all()
+    one.prefer(Preferences("another"))
     one.jobs.append(Job(folder / "x", "x"))
     one.notes.append(Note("good", "x is ready."))
     assert [document.name for document in sessions.documents(one)] == ["apple.txt"]
     assert [document.name for document in sessions.documents(two)] == ["banana.txt"]
     assert search(sessions, one, "banana yellow") == ["The apple is red."]
     assert search(sessions, two, "apple red") == ["The banana is yellow."]
-    assert two.turns == []
-    assert not two.stop.is_set()
+    assert two.conversations == []
+    assert two.conversation(about.key) is None
+    assert not two.begin().stop.is_set()
+    assert two.preferences == Preferences()
     assert two.jobs == []
     assert two.notes == []
 
@@ -110,65 +121,285 @@ def test_two_browsers_see_nothing_of_each_other(sessions: Sessions, folder: Path
 def test_everything_is_there_after_a_restart(sessions: Sessions, folder: Path) -> None:
     session = sessions.get("one")
     put(sessions, session, "The apple is red.", "apple.txt")
-    session.turns = [FULL, Turn("Next?", answer="Yes.", finish_reason="stop")]
-    session.save()
+    first = kept(session, turn(), turn("Next?"))
+    second = kept(session, turn("Something else?"))
+    session.rename(second.key, "Else")
+    session.prefer(Preferences("m", AnswerOptions(top_k=7)))
     sessions.close()
     again = Sessions(folder, EMBEDDING.name)
-    assert again.get("one").turns == session.turns
-    assert search(again, again.get("one"), "apple") == ["The apple is red."]
-    assert again.get("two").turns == []
+    one = again.get("one")
+    assert one.conversations == session.conversations == [second.entry, first.entry]
+    assert [entry.name for entry in one.conversations] == ["Else", "Why? 🙂"]
+    for conversation in (first, second):
+        opened = one.conversation(conversation.key)
+        assert opened
+        assert opened.turns == conversation.turns
+        assert opened.title == conversation.title
+    assert one.preferences == session.preferences
+    assert search(again, one, "apple") == ["The apple is red."]
+    assert again.get("two").conversations == []
     again.close()
 
 
-def test_an_answer_that_was_being_written_is_truncated_after_a_restart(folder: Path) -> None:
+def test_a_new_conversation_is_the_same_one_until_it_is_used(folder: Path) -> None:
     session = Session(folder / "x")
-    session.turns = [Turn("Why?", answer="Because")]
-    session.save()
-    (turn,) = Session(folder / "x").turns
-    assert turn.finish_reason == "truncated"
-    assert turn.answer == "Because"
+    first = session.begin()
+    assert session.begin() is first
+    assert session.conversation(first.key) is first
+    assert session.conversations == []
+    assert not folder.exists()
+    first.turns.append(turn())
+    session.keep(first)
+    assert session.begin() is not first
+    assert session.conversations == [first.entry]
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        b"",
-        b'[{"question": "Wh',
-        b"\xff\xfe\x00",
-        b"null",
-        b"7",
-        b'{"turns": []}',
-        b"[1]",
-        b'["text"]',
-        b"[[]]",
-        b'[{"question": "Why?"}]',
-        b'[{"sources": [1], "others": [], "usage": null, "timings": {}}]',
-        b'[{"sources": [], "others": [], "usage": null, "timings": {}, "of a later version": 1}]',
-    ],
-)
-def test_a_damaged_conversation_is_kept_aside(
-    folder: Path, damage: bytes, caplog: pytest.LogCaptureFixture
-) -> None:
-    (folder / "x").mkdir(parents=True)
-    kept = folder / "x" / "conversation.json"
-    kept.write_bytes(damage)
-    with caplog.at_level(logging.ERROR):
+def test_one_that_is_about_to_be_used_is_not_given_again(folder: Path) -> None:
+    session = Session(folder / "x")
+    first = session.begin()
+    with first.lock:  # its first question comes at this moment
+        second = session.begin()
+    assert second is not first
+    first.turns.append(turn())
+    session.keep(first)
+    assert session.conversations == [first.entry]
+
+
+def test_the_one_changed_last_comes_first(folder: Path) -> None:
+    session = Session(folder / "x")
+    first, second = kept(session), kept(session)
+    assert session.conversations == [second.entry, first.entry]
+    session.keep(first)
+    assert session.conversations == [first.entry, second.entry]
+    session.rename(second.key, "Renamed")
+    assert session.conversations == [first.entry, second.entry]
+
+
+def test_only_the_conversation_that_has_changed_is_written(folder: Path) -> None:
+    session = Session(folder / "x")
+    first, second = kept(session), kept(session)
+    before = session._file(first.key).stat()
+    session.keep(second)
+    after = session._file(first.key).stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+
+
+def test_the_list_is_there_without_reading_the_rest(folder: Path) -> None:
+    one = kept(Session(folder / "x"))
+    session = Session(folder / "x")
+    assert session.conversations == [one.entry]
+    assert session.opened() == []
+    assert session.conversation(one.key) is session.conversation(one.key)
+    assert len(session.opened()) == 1
+
+
+def test_renaming(folder: Path) -> None:
+    session = Session(folder / "x")
+    conversation = kept(session)
+    session.rename(conversation.key, "  The\n sky\x00 ")
+    assert [entry.name for entry in Session(folder / "x").conversations] == ["The sky"]
+    session.rename(conversation.key, " ")
+    assert [entry.name for entry in Session(folder / "x").conversations] == ["Why? 🙂"]
+    again = Session(folder / "x")  # one that is only listed yet
+    again.rename(conversation.key, "Opened for it")
+    assert [entry.name for entry in Session(folder / "x").conversations] == ["Opened for it"]
+
+
+def test_one_without_turns_has_no_name_and_no_file(folder: Path) -> None:
+    session = Session(folder / "x")
+    conversation = kept(session)
+    session.rename(conversation.key, "Sky")
+    conversation.turns.clear()
+    session.keep(conversation)
+    assert files(session) == []
+    assert session.conversations == []
+    assert session.begin() is conversation
+    assert conversation.title == ""
+    session.rename(conversation.key, "Nothing")
+    assert conversation.title == ""
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_deleting(folder: Path, opened: bool) -> None:
+    session = Session(folder / "x")
+    gone, stays = kept(session), kept(session)
+    if not opened:
         session = Session(folder / "x")
-    assert session.turns == []
-    assert (folder / "x" / "conversation.damaged.json").read_bytes() == damage
-    assert not kept.exists()
+    session.delete(gone.key)
+    session.delete(gone.key)
+    assert session.conversations == [stays.entry]
+    assert session.conversation(gone.key) is None
+    assert files(session) == [f"{stays.key}.json"]
+    assert Session(folder / "x").conversations == [stays.entry]
+
+
+def test_deleting_ends_the_answer_that_is_being_written(folder: Path) -> None:
+    session = Session(folder / "x")
+    conversation = kept(session)
+    ended = []
+
+    def answer() -> None:
+        with conversation.lock:
+            begun.set()
+            assert conversation.stop.wait(10)
+            session.keep(conversation)  # as far as it came
+            ended.append(True)
+
+    begun = threading.Event()
+    answering = threading.Thread(target=answer)
+    answering.start()
+    assert begun.wait(10)
+    session.delete(conversation.key)
+    assert ended
+    assert files(session) == []
+    assert session.conversations == Session(folder / "x").conversations == []
+    answering.join(10)
+    session.keep(conversation)  # of another tab that still has it
+    session.rename(conversation.key, "Back")
+    assert files(session) == []
+    assert not conversation.lock.locked()
+
+
+def test_an_answer_that_does_not_end_is_not_waited_for_for_ever(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    session = Session(folder / "x")
+    conversation = kept(session)
+    with conversation.lock:
+        session.delete(conversation.key)
+    assert files(session) == []
+
+
+def test_a_conversation_that_cannot_be_removed_stays(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session(folder / "x")
+    conversation = kept(session)
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError("Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refused)
+        with pytest.raises(PermissionError):
+            session.delete(conversation.key)
+    assert session.conversations == [conversation.entry]
+    assert not conversation.deleted
+
+
+def test_forged_keys_get_nothing(sessions: Sessions, folder: Path) -> None:
+    one, two = sessions.get("one"), sessions.get("two")
+    theirs = kept(one)
+    mine = kept(two)
+    secret = folder / "secret.json"
+    secret.write_text("{}")
+    for key in (
+        "../secret",
+        "../../secret",
+        f"../../{one.folder.name}/conversations/{theirs.key}",
+        theirs.key,
+        str(secret.with_suffix("")),
+        "",
+        ".",
+        f"{mine.key}.json",
+        f"{mine.key}\x00",
+        "preferences",
+    ):
+        assert two.conversation(key) is None
+        two.rename(key, "Taken")
+        two.delete(key)
+    assert secret.exists()
+    assert one.conversations == [theirs.entry]
+    assert two.conversations == [mine.entry]
+    assert Session(one.folder).conversations == [theirs.entry]
+
+
+def test_other_files_in_the_folder_are_left_alone(folder: Path) -> None:
+    session = Session(folder / "x")
+    conversation = kept(session)
+    odd = session.folder / "conversations" / "notes of mine.json"
+    odd.write_text("not a conversation")
+    again = Session(folder / "x")
+    assert again.conversations == [conversation.entry]
+    assert again.conversation("notes of mine") is None
+    assert odd.exists()
+    assert again.notes == []
+
+
+def test_an_answer_that_was_being_written_is_truncated_after_a_restart(folder: Path) -> None:
+    conversation = kept(Session(folder / "x"), Turn("Why?", [Answer("m", "Because")]))
+    opened = Session(folder / "x").conversation(conversation.key)
+    assert opened
+    (answer,) = opened.turns[0].answers
+    assert (answer.finish_reason, answer.text) == ("truncated", "Because")
+
+
+@pytest.mark.parametrize("whole", [b"", b"\xff\xfe\x00", b"null", b"[]", b'{"name": "Wh'])
+def test_a_damaged_conversation_costs_only_itself(
+    folder: Path, whole: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    session = Session(folder / "x")
+    damaged, other = kept(session), kept(session)
+    session._file(damaged.key).write_bytes(whole)
+    with caplog.at_level(logging.ERROR):
+        again = Session(folder / "x")
+        assert again.conversations == [other.entry]
     assert "cannot be read" in caplog.text
-    session.turns.append(FULL)
-    session.save()
-    assert Session(folder / "x").turns == [FULL]
+    aside = f"{damaged.key}.damaged.json"
+    assert (again.folder / "conversations" / aside).read_bytes() == whole
+    (note,) = again.notes
+    assert note.kind == "bad"
+    assert aside in note.text
+    assert Session(folder / "x").notes == []  # told once
+    assert Session(folder / "x").conversations == [other.entry]
+
+
+def test_one_that_turns_out_damaged_when_it_is_opened(folder: Path) -> None:
+    session = Session(folder / "x")
+    damaged, other = kept(session), kept(session)
+    file = session._file(damaged.key)
+    file.write_bytes(file.read_bytes()[:-20])
+    again = Session(folder / "x")
+    assert len(again.conversations) == 2
+    assert again.conversation(damaged.key) is None
+    assert again.conversations == [other.entry]
+    assert "“Why? 🙂”" in again.notes[0].text
+    assert files(again) == sorted([f"{damaged.key}.damaged.json", f"{other.key}.json"])
+
+
+@pytest.mark.skipif(os.name != "posix" or os.getuid() == 0, reason="root may read everything")
+def test_one_that_may_not_be_read_is_not_laid_aside(folder: Path) -> None:
+    session = Session(folder / "x")
+    conversation = kept(session)
+    session._file(conversation.key).chmod(0)
+    again = Session(folder / "x")
+    assert again.conversations == []
+    assert "Permission denied" in again.notes[0].text
+    session._file(conversation.key).chmod(0o600)
+    assert Session(folder / "x").conversations == [conversation.entry]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_killed_while_writing_leaves_the_old_one_or_the_new_one(folder: Path, first: bool) -> None:
+    """What a killed process leaves is a half `.new` beside what was there."""
+    session = Session(folder / "x")
+    conversation = kept(session)
+    file = session._file(conversation.key)
+    file.with_suffix(".new").write_bytes(file.read_bytes()[:40])
+    if first:
+        file.unlink()
+    again = Session(folder / "x")
+    assert again.conversations == ([] if first else [conversation.entry])
+    assert not file.with_suffix(".new").exists()
+    assert again.notes == []
 
 
 def test_a_conversation_is_written_wholly_or_not_at_all(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = Session(folder / "x")
-    session.turns = [FULL]
-    session.save()
+    conversation = kept(session)
 
     def half(self: Path, text: str, *_: str) -> int:
         with self.open("w") as file:
@@ -177,26 +408,95 @@ def test_a_conversation_is_written_wholly_or_not_at_all(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", half)
-        session.turns = [FULL, FULL]
+        conversation.turns.append(turn("Next?"))
         with pytest.raises(OSError, match="No space"):
-            session.save()
-    assert Session(folder / "x").turns == [FULL]
+            session.keep(conversation)
+        with pytest.raises(OSError, match="No space"):
+            session.prefer(Preferences("m"))
+    assert files(session) == [f"{conversation.key}.json"]
+    assert session.preferences == Preferences("m")
+    again = Session(folder / "x")
+    assert again.preferences == Preferences()
+    opened = again.conversation(conversation.key)
+    assert opened
+    assert [each.question for each in opened.turns] == ["Why? 🙂"]
+
+
+def test_keeping_renaming_and_deleting_at_once(folder: Path) -> None:
+    """Nothing is lost of what stays, and nothing comes back of what is deleted."""
+    session = Session(folder / "x")
+    stays = [kept(session) for _ in range(4)]
+    goes = [kept(session) for _ in range(4)]
+    problems: list[BaseException] = []
+
+    def guarded(work: object) -> None:
+        try:
+            assert callable(work)
+            work()
+        except BaseException as error:
+            problems.append(error)
+
+    def write(conversation: Conversation) -> None:
+        for number in range(25):
+            with conversation.lock:
+                conversation.turns.append(turn(f"{number}?"))
+                session.keep(conversation)
+                assert len(session.conversations) >= 4
+
+    works: list[object] = [lambda each=each: write(each) for each in (*stays, *goes)]
+    works += [lambda each=each: session.delete(each.key) for each in goes]
+    works += [lambda each=each: session.rename(each.key, "New") for each in (*stays, *goes)]
+    threads = [threading.Thread(target=guarded, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert problems == []
+    again = Session(folder / "x")
+    assert {entry.key for entry in again.conversations} == {each.key for each in stays}
+    for each in stays:
+        opened = again.conversation(each.key)
+        assert opened
+        assert len(opened.turns) == 26
+        assert opened.title == "New"
+
+
+def test_many_conversations_are_listed_quickly(folder: Path) -> None:
+    session = Session(folder / "x")
+    long = turn(text="Because. " * 11_000)
+    for _ in range(500):
+        kept(session, long)
+    begun = time.monotonic()
+    assert len(Session(folder / "x").conversations) == 500
+    assert time.monotonic() - begun < 1  # 0.02 s; reading all of them takes longer
+
+
+def test_preferences_are_kept_and_taken_back(folder: Path) -> None:
+    session = Session(folder / "x")
+    assert session.preferences == Preferences()
+    session.prefer(Preferences("m", AnswerOptions(top_k=10**9)))
+    assert Session(folder / "x").preferences == session.preferences
+    assert session.preferences.options.top_k == 50
+    session.prefer(Preferences())
+    assert Session(folder / "x").preferences == Preferences()
 
 
 def test_forgetting_leaves_no_byte(sessions: Sessions, folder: Path) -> None:
     session, other = sessions.get("one"), sessions.get("two")
     put(sessions, session, "The zanzibarquince is red.")
     put(sessions, other, "Something else.")
-    session.turns = [Turn("What about the zanzibarquince?", finish_reason="stop")]
-    session.save()
+    conversations = [kept(session, turn("What about the zanzibarquince?")) for _ in range(2)]
+    session.prefer(Preferences(options=AnswerOptions(system_prompt="Say zanzibarquince.")))
     assert holding(folder, "zanzibarquince")  # what is looked for can be found
     sessions.forget(session)
     assert holding(folder, "zanzibarquince") == []
     assert not session.folder.exists()
-    assert session.turns == []
-    assert session.stop.is_set()
+    assert session.conversations == []
+    assert all(each.stop.is_set() and not each.turns for each in conversations)
     new = sessions.get("one")
     assert new is not session
+    assert new.conversations == []
+    assert new.preferences == Preferences()
     assert sessions.documents(new) == []
     assert search(sessions, other, "else") == ["Something else."]
 
@@ -209,16 +509,18 @@ def test_after_forgetting_one_can_begin_again(sessions: Sessions) -> None:
     assert search(sessions, session, "apple") == ["The banana is yellow."]
 
 
-def test_forgetting_waits_for_the_running_answer(sessions: Sessions) -> None:
+def test_forgetting_waits_for_the_running_answers(sessions: Sessions) -> None:
     session = sessions.get("one")
-    session.turns = [Turn("Why?")]
-    session.save()
-    session.lock.acquire()
+    conversations = [kept(session) for _ in range(2)]
+    for conversation in conversations:
+        conversation.lock.acquire()
     forgetting = threading.Thread(target=sessions.forget, args=(session,))
     forgetting.start()
-    assert session.stop.wait(10)
-    session.save()  # the answer that was stopped
-    session.lock.release()
+    for conversation in conversations:
+        assert conversation.stop.wait(10)
+        assert session.folder.exists()
+        session.keep(conversation)  # the answer that was stopped
+        conversation.lock.release()
     forgetting.join(10)
     assert not session.folder.exists()
 
@@ -240,11 +542,14 @@ def test_what_comes_in_while_it_is_forgotten_is_not_kept(sessions: Sessions, fol
 
 def test_a_question_that_was_waiting_leaves_nothing_either(sessions: Sessions) -> None:
     session = sessions.get("one")
+    conversation = session.begin()
     sessions.forget(session)
-    session.turns.append(Turn("Why?"))
-    session.save()
+    conversation.turns.append(turn())
+    session.keep(conversation)
+    session.rename(conversation.key, "Back")
+    session.prefer(Preferences("m"))
     assert not session.folder.exists()
-    assert sessions.get("one").turns == []
+    assert sessions.get("one").conversations == []
 
 
 def test_removing_one_document_keeps_the_others(sessions: Sessions) -> None:
@@ -357,15 +662,7 @@ def test_many_at_once(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> No
 def test_closing_stops_the_answers(sessions: Sessions) -> None:
     session = sessions.get("one")
     put(sessions, session, "The apple is red.")
+    conversations = [kept(session) for _ in range(2)]
     sessions.close()
-    assert session.stop.is_set()
+    assert all(conversation.stop.is_set() for conversation in conversations)
     assert sessions._stores == {}
-
-
-def test_a_kept_conversation_is_plain_json(folder: Path) -> None:
-    session = Session(folder / "x")
-    session.turns = [FULL]
-    session.save()
-    (kept,) = json.loads((folder / "x" / "conversation.json").read_text("utf-8"))
-    assert kept["question"] == "Why? 🙂"
-    assert kept["sources"][0]["node"]["headings"] == ["Nature", "The sky"]
