@@ -22,6 +22,7 @@ from typing import Any
 from rag.answering.events import Timings
 from rag.errors import RivuletError, StoreError
 from rag.index.chroma_server import ChromaServer
+from rag.index.originals import Originals
 from rag.index.store import ChromaStore, Glance, StoredDocument, destroy
 from rag.types import FinishReason, Node, NodeWithScore, Usage
 from rag.ui.jobs import Job, Note, left_behind
@@ -96,6 +97,11 @@ class Session:
         """The folder of the files that are on their way."""
         return self.folder / "incoming"
 
+    @property
+    def originals(self) -> Originals:
+        """The PDFs that are in its index."""
+        return Originals(self.folder / "originals")
+
     def save(self) -> None:
         """Write the conversation, wholly or not at all."""
         if self.forgotten:
@@ -117,7 +123,9 @@ def _turn(fields: dict[str, Any]) -> Turn:
 def _hits(found: list[dict[str, Any]]) -> tuple[NodeWithScore, ...]:
     return tuple(
         NodeWithScore(
-            Node(**{**hit["node"], "headings": tuple(hit["node"]["headings"])}), hit["score"]
+            Node(**{**hit["node"], "headings": tuple(hit["node"]["headings"])}),
+            hit["score"],
+            tuple(hit.get("found_by", ())),
         )
         for hit in found
     )
@@ -188,6 +196,8 @@ class Sessions:
                 store = ChromaStore(
                     self._place(session), self.embed_model, server=self.server, name=key
                 )
+                with suppress(StoreError):  # whoever uses it will be told
+                    session.originals.sweep(store.documents())
             self._stores[key] = store
             self._used[key] += 1
             idle = [other for other in self._stores if not self._used[other]]
@@ -213,6 +223,7 @@ class Sessions:
             return
         with self.store(session) as store:
             store.delete(document_id)
+            session.originals.settle(document_id, store.document(document_id))
         self.drop_empty(session)
 
     def drop_empty(self, session: Session) -> None:
@@ -223,6 +234,7 @@ class Sessions:
         key = session.folder.name
         with self.store(session) as store, self._lock:  # nobody begins to use it meanwhile
             if self._used[key] == 1 and not store.documents():
+                session.originals.sweep(())
                 self._stores.pop(key).close()
                 shutil.rmtree(self._place(session), ignore_errors=True)
 
