@@ -118,6 +118,10 @@ class Node:
         return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", label)
 
 
+Way = Literal["meaning", "words"]
+"""How a passage was found: near to the question by its vector, or by words they share."""
+
+
 @dataclass(frozen=True)
 class NodeWithScore:
     """A passage that was found, and how near it is to the question.
@@ -128,6 +132,8 @@ class NodeWithScore:
     node: Node
     score: float | None = None
     """Cosine, at most 1; None where who found it gives no score."""
+    found_by: tuple[Way, ...] = ()
+    """What brought it in; empty where that is not known."""
 
     @property
     def node_id(self) -> str:

@@ -12,8 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,25 +35,27 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def load_isolated(
-    path: Path, file_name: str, timeout: float
+    path: Path, file_name: str, timeout: float, originals: Path | None = None
 ) -> Generator[Document | errors.DocumentError, None, None]:
     """`loading.load` in a process of its own, which goes on while its reader is at work.
 
     Raises what `load` raises. It is a DocumentError too when reading takes longer than `timeout`
     seconds or the process dies. A file in an archive may take half of the time that is left, so
-    that one which hangs leaves time for the others.
+    that one which hangs leaves time for the others. Each PDF is written into the folder
+    `originals`, named after its document's `text_hash`.
     """
     left, told, broken = timeout, 0, True
     reason = f"reading took longer than {timeout:.0f} seconds; the rest was left out."
     unread = errors.DocumentError(file_name, reason)
     while broken:
-        with _process(path, file_name, told) as process:
+        folder = str(originals.resolve()) if originals else ""
+        with process(__name__, str(path.resolve()), file_name, str(told), folder) as running:
             reading, broken = "", False
             while not broken:
                 inner = reading not in ("", file_name)
                 limit = left / 2 if inner else left
                 begun = time.monotonic()
-                answer = _answer(process, limit)
+                answer = next_answer(running, limit)
                 left -= time.monotonic() - begun
                 if "reading" in answer:
                     reading = str(answer["reading"])
@@ -77,8 +79,9 @@ def load_isolated(
 
 
 @contextmanager
-def _process(path: Path, file_name: str, skip: int) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", __name__, str(path.resolve()), file_name, str(skip)]
+def process(module: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that runs a module of ours; it ends with the context."""
+    command = [sys.executable, "-m", module, *arguments]
     # Nothing of ours is handed on: a parser has no business with keys.
     secrets = ("OPENAI_API_KEY", "RAG_AUTH", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
     env = {key: value for key, value in os.environ.items() if key not in secrets}
@@ -86,30 +89,39 @@ def _process(path: Path, file_name: str, skip: int) -> Iterator[subprocess.Popen
         command,
         cwd=ROOT,
         env=env,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-    ) as process:
+    ) as running:
         try:
-            yield process
+            yield running
         finally:
-            process.kill()
+            running.kill()
+            with suppress(OSError):  # it has not read all that it was asked
+                running.stdin.close()  # type: ignore[union-attr]
 
 
-def _answer(process: subprocess.Popen[bytes], limit: float) -> dict[str, Any]:
-    """The next line; {"broken": ...} where there is none within `limit` seconds, or no sense."""
-    assert process.stdout
+def next_answer(
+    running: subprocess.Popen[bytes], limit: float, asked: bytes = b""
+) -> dict[str, Any]:
+    """The next line, once it has got the lines `asked`; {"broken": ...} where there is none within
+    `limit` seconds, or no sense."""
+    assert running.stdin
+    assert running.stdout
     late = threading.Event()
 
     def stop() -> None:
         late.set()
-        process.kill()
+        running.kill()
 
     timer = threading.Timer(limit, stop)
     timer.start()
     try:
-        answer = json.loads(process.stdout.readline(LINE_LIMIT))
-    except (ValueError, RecursionError):
+        if asked:
+            running.stdin.write(asked)
+            running.stdin.flush()
+        answer = json.loads(running.stdout.readline(LINE_LIMIT))
+    except (OSError, ValueError, RecursionError):
         answer = None
     finally:
         timer.cancel()
@@ -138,8 +150,8 @@ def _item(answer: dict[str, Any], name: str, limit: float) -> Document | errors.
         )
 
 
-def main(path: str, file_name: str, skip: str) -> None:
-    """The reading process: prints which part it reads, then its document or error; and so on."""
+def confined() -> Callable[[dict[str, Any]], None]:
+    """Limits the memory of this process, which answers from now on by what is returned."""
     try:
         import resource
     except ImportError:  # Windows has no such limit; the time limit holds there too
@@ -156,11 +168,30 @@ def main(path: str, file_name: str, skip: str) -> None:
         out.write(line.encode("utf-8", "surrogatepass") + b"\n")
         out.flush()
 
+    return tell
+
+
+def main(path: str, file_name: str, skip: str, originals: str) -> None:
+    """The reading process: prints which part it reads, then its document or error; and so on."""
+    tell = confined()
+
+    def read(part: Part) -> dict[str, Any]:
+        try:
+            document = load_part(part)
+            if originals and document.page_starts:
+                target = Path(originals) / f"{document.text_hash}.pdf"
+                _keep(part, Path(path) if part.name == file_name else None, target)
+            return dataclasses.asdict(document)
+        except errors.DocumentError as error:
+            return _told(error)
+        except MemoryError:
+            return TOO_MUCH
+
     try:
         for number, part in enumerate(parts(Path(path), file_name)):
             if number >= int(skip):
                 tell({"reading": part.name})
-                tell(_read(part))
+                tell(read(part))
         tell({"end": True})
     except errors.DocumentError as error:
         tell(_told(error))
@@ -168,13 +199,17 @@ def main(path: str, file_name: str, skip: str) -> None:
         tell(TOO_MUCH)
 
 
-def _read(part: Part) -> dict[str, Any]:
+def _keep(part: Part, file: Path | None, target: Path) -> None:
+    """Put what was read into `target`; what cannot be kept is read all the same."""
+    if file:
+        with suppress(OSError):  # another disk, or one that knows no links
+            os.link(file, target)
+            return
     try:
-        return dataclasses.asdict(load_part(part))
-    except errors.DocumentError as error:
-        return _told(error)
-    except MemoryError:
-        return TOO_MUCH
+        target.write_bytes(part.read())
+    except OSError:
+        with suppress(OSError):
+            target.unlink()  # the disk is full
 
 
 def _told(error: errors.DocumentError) -> dict[str, Any]:

@@ -6,7 +6,7 @@ A generator, so whoever stops reading stops the work; a document is in wholly or
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from rag.documents.isolation import load_isolated
 from rag.documents.splitting import split
 from rag.errors import DocumentError, FileTooLargeError
 from rag.index.embedding import Embedding
+from rag.index.originals import Originals
 from rag.index.store import ChromaStore, StoredDocument, content_hash
 from rag.types import Document
 
@@ -73,6 +74,7 @@ def ingest_file(
     max_bytes: int,
     read_timeout: float,
     metadata: Mapping[str, Any] | None = None,
+    originals: Originals | None = None,
 ) -> Iterator[Progress | Searchable | Ingested | Rejected]:
     """Take the file at `path` into `store` under `file_name`, in place of one of this name.
 
@@ -80,7 +82,7 @@ def ingest_file(
     Searchable any number of times, then one Ingested or Rejected; for an archive or an e-mail so
     for each file in it. Whatever is wrong with a file is a Rejected, so that the other files of a
     batch go in. Closing the generator takes back what is not wholly in. `metadata` is added to
-    that of the documents.
+    that of the documents. `originals` keeps the PDFs among them while the documents are there.
     """
     try:
         yield Progress(file_name, "reading")
@@ -94,8 +96,10 @@ def ingest_file(
                 f"it has {size / 1e6:.1f} MB; at most {max_bytes / 1e6:.0f} MB are taken. "
                 f"Split the file, or raise RAG_MAX_FILE_MB.",
             )
-        with closing(load_isolated(path, file_name, read_timeout)) as items:
-            for item in items:
+        with ExitStack() as stack:
+            received = stack.enter_context(originals.receiving()) if originals else None
+            items = load_isolated(path, file_name, read_timeout, received)
+            for item in stack.enter_context(closing(items)):
                 if isinstance(item, DocumentError):
                     logger.info("Rejected %s", item)
                     yield Rejected(item.file_name, item.reason)
@@ -104,7 +108,10 @@ def ingest_file(
                 else:
                     id_ = hashlib.sha256(item.name.encode()).hexdigest()[:32]
                     named = replace(item, id_=id_, metadata={**item.metadata, **(metadata or {})})
-                    yield from ingest(named, store, embed_model)
+                    with ExitStack() as kept:
+                        if originals and received:
+                            kept.enter_context(originals.adding(named, received, store))
+                        yield from ingest(named, store, embed_model)
     except DocumentError as error:
         logger.info("Rejected %s", error)
         yield Rejected(file_name, error.reason)

@@ -190,6 +190,15 @@ class KeywordIndex:
             ).fetchall()
         return {key: json.loads(record) for key, record in rows}
 
+    def searchable(self, document_id: str) -> dict[str, Any] | None:
+        """The record of the version of a document that is searched; None where none is."""
+        with self._reading() as db:
+            row = db.execute(
+                "SELECT record FROM documents WHERE id = ? ORDER BY ready DESC LIMIT 1",
+                (document_id,),
+            ).fetchone()
+        return json.loads(row[0]) if row else None
+
     def drop_pending(self) -> None:
         """Take out what a process left that is no longer there."""
         with self._changing() as db:
@@ -304,15 +313,17 @@ class KeywordIndex:
             (all_of,) = db.execute("SELECT sum(last - first + 1) FROM documents").fetchone()
         return all_of or 0
 
-    def nodes(self, document_id: str) -> list[Node]:
-        """All passages of a document, in their order."""
+    def nodes(self, document_id: str, first: int = 0, last: int | None = None) -> list[Node]:
+        """The passages of a document in their order: all, or those from the ordinal `first` to
+        `last`."""
         _, ranges = self._where([document_id])
         with self._reading() as db:
             rows = [
                 row
-                for within in ranges
+                for begin, end in ranges
                 for row in db.execute(
-                    "SELECT node FROM passages WHERE number BETWEEN ? AND ? ORDER BY number", within
+                    "SELECT node FROM passages WHERE number BETWEEN ? AND ? ORDER BY number",
+                    (begin + first, end if last is None else min(begin + last, end)),
                 )
             ]
         return [to_node(*json.loads(node)) for (node,) in rows]

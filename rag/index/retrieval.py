@@ -17,7 +17,7 @@ from rag.config import RetrieverMode
 from rag.index.embedding import Embedded, Embedding
 from rag.index.keywords import Passage
 from rag.index.store import ChromaStore
-from rag.types import NodeWithScore, well_formed
+from rag.types import NodeWithScore, Way, well_formed
 
 DEPTH = 50
 """Candidates of each search."""
@@ -109,7 +109,10 @@ class VectorIndexRetriever:
             hits = _ranked(question, found)
         else:
             found.sort(key=lambda one: one.cosine or one.keywords, reverse=True)
-            hits = [NodeWithScore(one.passage.node, one.cosine or one.keywords) for one in found]
+            hits = [
+                NodeWithScore(one.passage.node, one.cosine or one.keywords, one.found_by)
+                for one in found
+            ]
         return _without_repetitions(hits, self.similarity_top_k)
 
     def _candidates(
@@ -130,7 +133,11 @@ class VectorIndexRetriever:
             cosine = near.get(passage.number, 0.0)
             if question and passage.vector is not None and self.mode == "hybrid":
                 cosine = float(passage.vector @ question.vector)
-            found.append(_Candidate(passage, cosine, matching.get(passage.number, 0.0)))
+            ways: tuple[tuple[Way, dict[int, float]], ...]
+            ways = ("meaning", near), ("words", matching)
+            found_by = tuple(way for way, hits in ways if passage.number in hits)
+            keywords = matching.get(passage.number, 0.0)
+            found.append(_Candidate(passage, cosine, keywords, found_by))
         return found
 
     def _with_tokens(
@@ -153,6 +160,7 @@ class _Candidate:
     cosine: float
     keywords: float
     """BM25; 0 where no word of the question is in it."""
+    found_by: tuple[Way, ...] = ()
 
 
 def _ranked(question: Embedded, found: Sequence[_Candidate]) -> list[NodeWithScore]:
@@ -177,7 +185,7 @@ def _ranked(question: Embedded, found: Sequence[_Candidate]) -> list[NodeWithSco
     rest = rest[np.argsort(-(scores + FEEDBACK * near)[rest], kind="stable")]
     most = COSINE + (TOKENS if len(question.tokens) else 0.0)
     return [
-        NodeWithScore(found[n].passage.node, min(float(scores[n] / most), 1.0))
+        NodeWithScore(found[n].passage.node, min(float(scores[n] / most), 1.0), found[n].found_by)
         for n in (*order[:SURE], *rest)
     ]
 

@@ -274,10 +274,18 @@ class ChromaStore:
         return next(iter(self._records(document_id).values()), None)
 
     @_while_open
-    def nodes(self, document_id: str) -> list[Node]:
-        """All passages of a document, in their order."""
+    def searchable(self, document_id: str) -> StoredDocument | None:
+        """The record of the version of a document that is searched, which may not be wholly in."""
         self._follow()
-        return self._words.nodes(document_id)
+        fields = self._words.searchable(document_id)
+        return StoredDocument(**fields) if fields else None
+
+    @_while_open
+    def nodes(self, document_id: str, first: int = 0, last: int | None = None) -> list[Node]:
+        """The passages of a document in their order: all, or those from the ordinal `first` to
+        `last`."""
+        self._follow()
+        return self._words.nodes(document_id, first, last)
 
     @_while_open
     def nearest(

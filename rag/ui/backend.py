@@ -21,14 +21,17 @@ from rag.index.retrieval import VectorIndexRetriever
 from rag.index.store import ChromaStore, StoredDocument, destroy
 from rag.llms.catalog import Catalog, label
 from rag.preparation import Preparation
-from rag.types import NodeWithScore
+from rag.types import Node, NodeWithScore
 from rag.ui.intake import Intake, Page
 from rag.ui.jobs import Event
 from rag.ui.sessions import Session, Sessions
+from rag.ui.views import HERE, PageView, Place, Shelf, TextView, as_kept, draw, locate
 from rag.weights import Report
 
 logger = logging.getLogger(__name__)
 
+DRAWN = 2
+"""Pages that are drawn at the same time; each may take `isolation.MEMORY_LIMIT`."""
 SAMPLES = Path(__file__).resolve().parents[2] / "data" / "samples"
 NONE_CHOSEN = "No document is chosen to be searched. Choose some, or search in all."
 GONE = "None of the chosen documents is here any more. Choose others, or search in all."
@@ -44,6 +47,7 @@ class Backend:
         self.sessions = Sessions(config.data_dir / "sessions", config.embed_model, self.server)
         self.intake = Intake(self._take_in, self._fetch)
         self.sample_files = sorted(f for f in SAMPLES.iterdir() if f.suffix in ENDINGS)
+        self._drawing = threading.Semaphore(DRAWN)
         self.embedding = Preparation(
             "the search model",
             lambda report: embedding or self._load_embedding(report),
@@ -114,6 +118,40 @@ class Backend:
                 stores, self.embedding.result(), searched(self.config, top_k), doc_ids=chosen
             ).retrieve(question)
 
+    def view(
+        self,
+        session: Session,
+        node: Node,
+        begin: int = 0,
+        end: int | None = None,
+        place: Place = HERE,
+    ) -> PageView | TextView:
+        """The passage `node` in its place, its text from `begin` to `end` marked.
+
+        Only what the session may see is looked at. Where the document is not there any more, or
+        not as it was, or cannot be read, what was found of it is shown with a note that says so.
+        """
+        if end is None:
+            end = len(node.text)
+        try:
+            with ExitStack() as stack:
+                shelves: list[Shelf] = []
+                if self.sessions.has_documents(session):
+                    own = stack.enter_context(self.sessions.store(session))
+                    shelves.append((own, session.originals.of))
+                if self.samples.ready:
+                    shelves.append((self.samples.result(), self._sample))
+                found = locate(node, begin, end, place, shelves)
+        except StoreError as error:
+            return as_kept(node, begin, end, str(error))
+        if isinstance(found, TextView):
+            return found
+        with self._drawing:
+            return draw(found)
+
+    def _sample(self, record: StoredDocument) -> Path | None:
+        return next((file for file in self.sample_files if file.name == record.name), None)
+
     @property
     def rerank(self) -> Postprocessor | None:
         """What puts the passages in order that were found, where a model for it is set."""
@@ -150,6 +188,7 @@ class Backend:
                     max_bytes=self.max_bytes,
                     read_timeout=self.config.read_timeout,
                     metadata={"url": url} if url else None,
+                    originals=session.originals,
                 )
         finally:
             with suppress(RivuletError):

@@ -15,9 +15,12 @@ from typing import Any
 
 import gradio as gr
 
+from rag.errors import RivuletError
 from rag.ui import turns
 from rag.ui.backend import Backend
 from rag.ui.conversations import Answer, Conversation, Scope, Turn
+from rag.ui.exports import file_name, to_json, to_markdown
+from rag.ui.feedback import Feedback
 from rag.ui.identity import identity
 from rag.ui.jobs import Job, Note
 from rag.ui.language import Say, speaking
@@ -75,6 +78,7 @@ class Chat:
 
     def __init__(self, backend: Backend):
         self.backend = backend
+        self.feedback = Feedback.of(backend.config)
         self._writings: dict[str, Writing] = {}
         """The last answer of each conversation, by its key, as long as it changes."""
 
@@ -185,7 +189,10 @@ class Chat:
         conversation = session.conversation(str(event.key))
         if not conversation:
             return {}
-        return {}
+        ending = "json" if event.text == "json" else "md"
+        made = to_json(conversation) if ending == "json" else to_markdown(conversation)
+        number = time.monotonic_ns()
+        return {"name": file_name(conversation.name, ending), "text": made, "number": number}
 
     def load(self, request: gr.Request) -> View:
         """What this browser had open when it was here last."""
@@ -202,7 +209,9 @@ class Chat:
     def _tree(self, look: Look) -> dict[str, Any]:
         conversation, config = look.conversation, self.backend.config
         writing = self._writings.get(conversation.key)
-        shown = turns.Shown(look.say, self.backend.catalog.choices(), config.any_model, True)
+        shown = turns.Shown(
+            look.say, self.backend.catalog.choices(), config.any_model, bool(self.feedback)
+        )
         now = writing.answer if writing and not writing.answer.finish_reason else None
         status = writing.status if writing else None
         return {"key": conversation.key, "parts": turns.parts(conversation, shown, now, status)}
@@ -315,7 +324,22 @@ class Chat:
             with suppress(OSError):
                 session.prefer(replace(session.preferences, model=model))
 
-    def _rate(self, look: Look, do: str, key: str, text: str) -> None: ...
+    def _rate(self, look: Look, do: str, key: str, text: str) -> None:
+        """Keep what a person says of an answer. A second press takes it back."""
+        turn, answer = find(look.conversation, key)
+        if not (self.feedback and turn and answer):
+            return
+        if do == "rate":
+            rating = -1 if key.endswith(":-1") else 1
+            answer.rating = 0 if answer.rating == rating else rating
+            self._keep(look, look.conversation)
+        try:
+            self.feedback.give(turn, answer, text)
+        except RivuletError as error:
+            gr.Warning(str(error))
+        else:
+            if do == "comment":
+                gr.Info(look.say("Thank you. It is kept for whoever runs this page."))
 
     def _keep(self, look: Look, conversation: Conversation) -> None:
         self._tried(look.session, look.session.keep, conversation)

@@ -22,7 +22,9 @@ from pydantic import TypeAdapter, ValidationError
 from rag.answering.events import ENDINGS, Timings
 from rag.answering.options import AnswerOptions
 from rag.answering.prompts import NOTHING_FOUND, NOTHING_LEFT
+from rag.llms.catalog import label
 from rag.types import Citation, FinishReason, Node, NodeWithScore, Usage, counted, well_formed
+from rag.ui.language import Say, english
 
 LONGEST_NAME = 80
 """Characters of a conversation's name."""
@@ -68,21 +70,22 @@ class Answer:
         around = (number for number, each in enumerate(nodes, 1) if each.holds(node))
         return next(chain(same, around), None)
 
-    @property
-    def facts(self) -> list[str]:
+    def facts(self, say: Say = english) -> list[str]:
         """Of the quiet line under it: model, first token, speed, passages, how it ended."""
-        asked = self.text not in (NOTHING_FOUND, NOTHING_LEFT)
-        facts = [self.model] if asked and self.model else []
-        if not asked:
-            facts.append("no model was asked")
-        if self.timings.first_token is not None:
-            facts.append(f"first token {self.timings.first_token:.1f} s")
-        if self.timings.tokens_per_second is not None:
-            facts.append(f"{self.timings.tokens_per_second:.0f} tokens/s")
-        if self.sources:
-            facts.append(counted(len(self.sources), "passage"))
+        if self.text in (NOTHING_FOUND, NOTHING_LEFT):
+            facts = [say("no model was asked")]
+        else:
+            facts = [label(self.model)] if self.model else []
+        if (seconds := self.timings.first_token) is not None:
+            facts.append(say("first token {seconds} s", seconds=f"{seconds:.1f}"))
+        if (speed := self.timings.tokens_per_second) is not None:
+            facts.append(say("{number} tokens/s", number=f"{speed:.0f}"))
+        if len(self.sources) == 1:
+            facts.append(say("1 passage"))
+        elif self.sources:
+            facts.append(say("{number} passages", number=len(self.sources)))
         if self.finish_reason in ENDINGS:
-            facts.append(ENDINGS[self.finish_reason])
+            facts.append(say(ENDINGS[self.finish_reason]))
         return facts
 
 

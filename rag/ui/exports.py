@@ -131,7 +131,7 @@ def _answer(answer: Answer) -> Iterator[str]:
     if sources := list(_sources(answer)):
         yield "**Sources**"
         yield "\n".join(sources)
-    if facts := answer.facts:
+    if facts := answer.facts():
         yield escaped(" · ".join(facts))
 
 

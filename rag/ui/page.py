@@ -319,8 +319,8 @@ def build(backend: Backend) -> gr.Blocks:
             done = on(buttons.click, chat.do, outputs=view, **quick)
             on(done.then, chat.follow, outputs=view, **quick)
         on(conversations.save, chat.export, outputs=download, **quick)
-        for opener in (conversation, panel):
-            on(opener.open, panel_of.open, outputs=panel, **quick)
+        on(conversation.open, panel_of.open, outputs=panel, **quick)
+        on(panel.click, panel_of.open, outputs=panel, **quick)
         on(refreshing.tick, library.tick, inputs=seen, outputs=[*shelf, seen], **quick)
         on(files.upload, library.upload, inputs=files, outputs=shelf, **quick)
         # The list shows what came in; the drop zone is for the next files.

@@ -1,41 +1,74 @@
-"""The panel beside the answer: the source that was clicked, in its place."""
+"""The panel beside the answer: what was clicked, in its place in the document."""
 
 import html
+from typing import TypeVar
 
 import gradio as gr
 
+from rag.types import Citation, NodeWithScore
+from rag.ui import viewer
 from rag.ui.backend import Backend
-from rag.ui.chat import find, look_of
+from rag.ui.chat import Look, find, look_of
+from rag.ui.conversations import Answer
 from rag.ui.turns import button
+
+T = TypeVar("T")
 
 
 class Panel:
-    """The handlers, over the backend they share."""
+    """The handler, over the backend it shares."""
 
     def __init__(self, backend: Backend):
         self.backend = backend
 
     def open(self, event: gr.EventData, request: gr.Request) -> str:
+        """Show what a mark, a source or a button of the panel asks for; nothing closes it."""
         look = look_of(self.backend, request)
-        if event.do == "close":
+        name = str(event.key) if event.do == "view" else f"{event.do}:{event.key}"
+        key, place = viewer.asked(name)
+        kind, _, rest = key.partition(":")
+        _, answer = find(look.conversation, rest)
+        number = rest.rpartition(":")[2]
+        if not answer or not number.isdecimal():
             return ""
-        turn, answer = find(look.conversation, str(event.key))
-        if not answer:
+        citation = _nth(answer.citations, int(number)) if kind == "cite" else None
+        if kind == "cite" and citation is None:
             return ""
-        number = int(str(event.key).split(":")[1])
-        close = button("×", "close", "", on="open", title=look.say("Close"))
-        if event.do == "cite":
-            citation = answer.citations[number]
-            node = citation.node
-            if node is None:
-                return f'<div data-view="{event.key}">{close}<p>not found</p></div>'
-            text = node.text
-            a, b = citation.node_start, citation.node_end
+        if citation and citation.node is None:
+            return _unfound(answer, citation, key, look)
+        hits = (*answer.sources, *answer.others)
+        if citation and citation.node:
+            node, begin, end = citation.node, citation.node_start, citation.node_end
+            place_of = answer.number_of(citation.node) or 1
+            hit = _nth(hits, place_of - 1) or NodeWithScore(node)
         else:
-            node = (*answer.sources, *answer.others)[number].node
-            text, a, b = node.text, 0, len(node.text)
-        e = html.escape
-        return (
-            f'<div data-view="{event.key}">{close}<h2>{e(node.label)}</h2><div class="page">{e(text[:a])}'
-            f'<mark class="spot" data-cite="{event.key}">{e(text[a:b])}</mark>{e(text[b:])}</div></div>'
-        )
+            hit, place_of = _nth(hits, int(number)), int(number) + 1
+            if not hit:
+                return ""
+            node, begin, end = hit.node, 0, len(hit.node.text)
+        view = self.backend.view(look.session, node, begin, end, place)
+        cite = rest if citation else ""
+        shown = viewer.source(view, hit, place_of, key=key, cite=cite, say=look.say)
+        return f'<div data-view="{html.escape(name)}">{shown}</div>'
+
+
+def _nth(of: tuple[T, ...], number: int) -> T | None:
+    return of[number] if 0 <= number < len(of) else None
+
+
+def _unfound(answer: Answer, citation: Citation, key: str, look: Look) -> str:
+    """That nothing bears a sentence out."""
+    say = look.say
+    close = button("×", "close", "", title=say("Close the source"))
+    sentence = html.escape(answer.text[citation.start : citation.end])
+    told = say(
+        "No passage that was found for this question says so. It may be what the model knows, or "
+        "made up."
+    )
+    return (
+        f'<div data-view="{html.escape(key)}"><section class="viewer">'
+        f'<header class="viewer-head"><span class="where"><b>'
+        f"{html.escape(say('not found in your documents'))}</b></span>{close}</header>"
+        f'<blockquote class="viewer-quote" dir="auto">{sentence}</blockquote>'
+        f"<p>{html.escape(told)}</p></section></div>"
+    )

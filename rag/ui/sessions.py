@@ -19,6 +19,7 @@ from pathlib import Path
 
 from rag.errors import RivuletError, StoreError
 from rag.index.chroma_server import ChromaServer
+from rag.index.originals import Originals
 from rag.index.store import ChromaStore, Glance, StoredDocument, destroy
 from rag.ui import preferences
 from rag.ui.conversations import Conversation, Entry, as_name, decode, decode_head, encode
@@ -75,6 +76,11 @@ class Session:
     def incoming(self) -> Path:
         """The folder of the files that are on their way."""
         return self.folder / "incoming"
+
+    @property
+    def originals(self) -> Originals:
+        """The PDFs that are in its index."""
+        return Originals(self.folder / "originals")
 
     @property
     def conversations(self) -> list[Entry]:
@@ -325,6 +331,8 @@ class Sessions:
                 store = ChromaStore(
                     self._place(session), self.embed_model, server=self.server, name=key
                 )
+                with suppress(StoreError):  # whoever uses it will be told
+                    session.originals.sweep(store.documents())
             self._stores[key] = store
             self._used[key] += 1
             idle = [other for other in self._stores if not self._used[other]]
@@ -350,6 +358,7 @@ class Sessions:
             return
         with self.store(session) as store:
             store.delete(document_id)
+            session.originals.settle(document_id, store.document(document_id))
         self.drop_empty(session)
 
     def drop_empty(self, session: Session) -> None:
@@ -360,6 +369,7 @@ class Sessions:
         key = session.folder.name
         with self.store(session) as store, self._lock:  # nobody begins to use it meanwhile
             if self._used[key] == 1 and not store.documents():
+                session.originals.sweep(())
                 self._stores.pop(key).close()
                 shutil.rmtree(self._place(session), ignore_errors=True)
 

@@ -10,13 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rag.answering.events import ENDINGS, Status
-from rag.answering.prompts import OURS
+from rag.answering.events import Status
 from rag.llms.catalog import label
 from rag.types import Citation, NodeWithScore
+from rag.ui.blocks import blocks
 from rag.ui.conversations import Answer, Conversation, Entry, Turn
 from rag.ui.language import Say
-from rag.ui.blocks import blocks
 
 Part = dict[str, Any]
 """`k`: its key among its neighbours; `c`: its classes; then either `h`: HTML, or `n`: parts."""
@@ -130,7 +129,7 @@ def _answer(turn: Turn, answer: Answer, shown: Shown, status: Status | None) -> 
         return
     if answer.sources or answer.others:
         yield _part("sources", "sources", _sources(answer, say))
-    facts = " · ".join(_facts(answer, say))
+    facts = " · ".join(answer.facts(say))
     yield _part("facts", "facts", html.escape(facts))
     yield _part("actions", "actions", _actions(turn, answer, shown))
     if answer.suggestions:
@@ -174,7 +173,7 @@ def cite(key: str, citation: Citation, answer: Answer, say: Say) -> str:
     if citation.node is None:
         shown, kind, title = "?", "none", say("not found in your documents")
     else:
-        number = _number(citation, answer)
+        number = answer.number_of(citation.node)
         shown, kind = str(number or "·"), citation.support
         title = say("Source {number}: {place}", number=shown, place=citation.node.label)
         if citation.support == "partly":
@@ -185,15 +184,6 @@ def cite(key: str, citation: Citation, answer: Answer, say: Say) -> str:
         f'<button type="button" class="cite {kind}" data-on="open" data-do="cite" '
         f'data-key="{key}" data-cite="{key}" aria-label="{name}" title="{name}">{shown}</button>'
     )
-
-
-def _number(citation: Citation, answer: Answer) -> int | None:
-    """The place of the citation's passage among the sources of the answer, from 1."""
-    node = citation.node
-    for number, hit in enumerate((*answer.sources, *answer.others), start=1):
-        if node and (hit.node.holds(node) or node.holds(hit.node)):
-            return number
-    return None
 
 
 def _sources(answer: Answer, say: Say) -> str:
@@ -228,25 +218,6 @@ def _source(answer: Answer, number: int, hit: NodeWithScore, say: Say) -> str:
         f'<span class="number">{number}</span> <b>{html.escape(node.file_name)}</b> '
         f"<small>{html.escape(place)}</small></button></li>"
     )
-
-
-def _facts(answer: Answer, say: Say) -> Iterator[str]:
-    """The quiet line under an answer: model, first token, speed, passages, how it ended."""
-    if answer.text in OURS:
-        yield say("no model was asked")
-    elif answer.model:
-        yield label(answer.model)
-    timings = answer.timings
-    if timings.first_token is not None:
-        yield say("first token {seconds} s", seconds=f"{timings.first_token:.1f}")
-    if timings.tokens_per_second is not None:
-        yield say("{number} tokens/s", number=f"{timings.tokens_per_second:.0f}")
-    if len(answer.sources) == 1:
-        yield say("1 passage")
-    elif answer.sources:
-        yield say("{number} passages", number=len(answer.sources))
-    if answer.finish_reason in ENDINGS:
-        yield say(ENDINGS[answer.finish_reason])
 
 
 def _actions(turn: Turn, answer: Answer, shown: Shown) -> str:
