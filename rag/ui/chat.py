@@ -106,7 +106,8 @@ class Chat:
         """Do what a button of the conversation says that has an answer written."""
         look = self.look(request)
         conversation = look.conversation
-        key, text = str(event.key), str(event.text).strip()[: MAX_QUESTION + 1]
+        options = look.session.preferences.options
+        key, text = str(event.key), str(event.text).strip()
         if event.do in ("suggested", "follow-up"):
             if event.do == "suggested":
                 asking = replace(asking, scope="samples")
@@ -228,7 +229,8 @@ class Chat:
         box: dict[str, Any] | None = None,
     ) -> AsyncIterator[View]:
         answer = Answer(asking.model)
-        turn = Turn(question, [answer], asking.scope, asking.documents)
+        options = look.session.preferences.options
+        turn = Turn(question, [answer], asking.scope, asking.documents, options)
         conversation = look.conversation
         put = partial(conversation.turns.append, turn)
         async for view in self._write(look, turn, answer, put, files=files, box=box):

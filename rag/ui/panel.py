@@ -42,9 +42,11 @@ class Panel:
             place_of = answer.number_of(citation.node) or 1
             hit = _nth(hits, place_of - 1) or NodeWithScore(node)
         else:
-            hit, place_of = _nth(hits, int(number)), int(number) + 1
-            if not hit:
+            place_of = int(number) + 1
+            chosen = _nth(hits, int(number))
+            if not chosen:
                 return ""
+            hit = chosen
             node, begin, end = hit.node, 0, len(hit.node.text)
         view = self.backend.view(look.session, node, begin, end, place)
         cite = rest if citation else ""

@@ -140,7 +140,7 @@ class Writing:
                 self.backend.embedding.result() if retriever else None,
                 self.backend.rerank if retriever else None,
                 self._history(),
-                self.session.preferences.options,
+                self.turn.options,
                 self.search_for,
             )
         ) as events:
@@ -234,5 +234,7 @@ class _Searching:
     turn: Turn
 
     def retrieve(self, query: str) -> list[NodeWithScore]:
-        turn, top_k = self.turn, self.session.preferences.options.top_k
-        return self.backend.retrieve(self.session, turn.scope, query, top_k, turn.documents)
+        turn = self.turn
+        return self.backend.retrieve(
+            self.session, turn.scope, query, turn.options.top_k, turn.documents
+        )
