@@ -10,6 +10,7 @@ from dataclasses import replace
 from rag.answering import follow_ups, prompts
 from rag.answering.budget import left_beside, newest
 from rag.answering.calls import Calls, both
+from rag.answering.citations import attributed
 from rag.answering.events import Event, Events, Finished, SearchedFor, Sources, Status, Timings
 from rag.answering.relevance import RelevancePostprocessor
 from rag.answering.sentences import BestSentences
@@ -76,7 +77,7 @@ def answer_as_set(
         llm, config.response_mode, streaming=True, max_tokens=config.max_new_tokens
     )
     postprocessors = usual_postprocessors(llm, config, embed_model, rerank)
-    return answer(question, retriever, synthesizer, history, postprocessors)
+    return answer(question, retriever, synthesizer, history, postprocessors, embed_model)
 
 
 def answer(
@@ -85,8 +86,11 @@ def answer(
     synthesizer: ResponseSynthesizer,
     history: Sequence[ChatMessage] = (),
     node_postprocessors: Sequence[Postprocessor] = (),
+    embed_model: Embedding | None = None,
 ) -> Events:
     """Answer `question` from what `retriever` finds, with `history` before it.
+
+    With `embed_model` each sentence of it is checked: `Citation`.
 
     Raises ValueError for a question without a word, NotImplementedError before retrieval where
     a stream is asked of a model that cannot, and whatever retrieval and model raise; text that
@@ -116,14 +120,26 @@ def answer(
             nodes = postprocess(list(nodes), standalone)
     retrieval = time.monotonic() - asked
     yield Timings(retrieval)
-    for event in synthesizer.events(
+    events = synthesizer.events(
         question,
         nodes,
         history,
         # Of questions that were put together a small model answers the last, which is the older.
         standalone=question if llm.is_small else standalone,
         nothing=prompts.NOTHING_LEFT if found else prompts.NOTHING_FOUND,
-    ):
+    )
+    events = _completed(events, found, retrieval, calls.usage)
+    if embed_model and synthesizer.writes_from_passages:
+        events = attributed(standalone, events, embed_model)
+    yield from events
+
+
+def _completed(
+    events: Events, found: Sequence[NodeWithScore], retrieval: float, usage: Usage | None
+) -> Events:
+    """A synthesizer's `events` with what is known besides: what else was `found`, the seconds that
+    `retrieval` took, the `usage` of what was called for it."""
+    for event in events:
         match event:
             case Sources(given):
                 others = (hit for hit in found if not any(g.node.holds(hit.node) for g in given))
@@ -131,9 +147,9 @@ def answer(
             case Timings(first_token=float(first)):
                 yield replace(event, retrieval=retrieval, first_token=retrieval + first)
             case Usage():
-                yield both(calls.usage, event) or event
-            case Finished(reason, usage):
-                yield Finished(reason, both(calls.usage, usage))
+                yield both(usage, event) or event
+            case Finished(reason, used):
+                yield Finished(reason, both(usage, used))
             case _:
                 yield event
 

@@ -163,14 +163,14 @@ class SourceMarkers:
         passed, place = "", 0
         self._held = ""
         while point := _POINT.search(text, place):
-            start, token = point.start(), point[0].strip(" \t")
+            start, sign = point.start(), point[0].strip(" \t")
             bracket = point.end() - 1
             ends = point.end() == len(text)
-            if token in ("[", "(", "【") and not self._code:
+            if sign in ("[", "(", "【") and not self._code:
                 marker = _MARKER.match(text, bracket)
                 undecided = marker.end() == len(text) if marker else _may_go_on(text[bracket:])
             else:
-                marker, undecided = None, ends and token[:1] in ("", "`", "~")
+                marker, undecided = None, ends and sign[:1] in ("", "`", "~")
             if undecided and not whole:
                 self._held = text[start:]
                 text = text[:start]
@@ -181,9 +181,9 @@ class SourceMarkers:
                 numbers = tuple(map(int, re.findall(r"\d{1,2}", marker[0])))
                 self.found.append((self._passed + len(passed), numbers))
                 continue
-            if token[:1] in ("`", "~"):
-                self._mark_code(token)
-            elif token == "\n" and len(self._code) < 3:
+            if sign[:1] in ("`", "~"):
+                self._mark_code(sign)
+            elif sign == "\n" and len(self._code) < 3:
                 self._code = ""  # a single mark that was none
             passed, place = passed + text[place : point.end()], point.end()
         passed += text[place:]

@@ -27,7 +27,7 @@ from rag.answering.events import (
 from rag.errors import RivuletError
 from rag.llms.catalog import label
 from rag.llms.protocol import LLM
-from rag.types import ChatMessage, NodeWithScore, Reasoning, Usage
+from rag.types import ChatMessage, Citation, NodeWithScore, Reasoning, Usage
 from rag.ui import rendering
 from rag.ui.backend import Backend
 from rag.ui.identity import identity
@@ -240,7 +240,7 @@ class Chat:
                         turn.usage = event
                     case Finished(reason, usage):
                         turn.finish_reason, turn.usage = reason, usage
-                    case "" | Begun() | LeftOut():
+                    case "" | Begun() | LeftOut() | Citation():
                         yield None
                     case str(text):
                         turn.answer += text
