@@ -10,13 +10,15 @@ from rag.answering.events import Events, Finished
 from rag.answering.response import AsyncStreamingResponse, Response, StreamingResponse
 from rag.answering.synthesis import ResponseSynthesizer
 from rag.errors import RivuletError
+from rag.index.embedding import Embedding
 from rag.index.retrieval import Retriever
 from rag.types import ChatMessage, FinishReason
 
 
 class ChatEngine:
     """One conversation: each later question is condensed with what was said before it, searched
-    for, and answered from the passages and the conversation.
+    for, and answered from the passages and the conversation. With `embed_model` each sentence of an
+    answer is checked against the passages (`response.citations`).
 
     `chat_history` has both turns of an exchange once its stream has ended, in whichever way; an
     answer that is not whole has a `finish_reason` other than "stop". A new message stops an
@@ -30,11 +32,13 @@ class ChatEngine:
         response_synthesizer: ResponseSynthesizer,
         node_postprocessors: Sequence[Postprocessor] = (),
         chat_history: Sequence[ChatMessage] = (),
+        embed_model: Embedding | None = None,
     ):
         self.retriever = retriever
         self.response_synthesizer = response_synthesizer
         self.node_postprocessors = tuple(node_postprocessors)
         self.chat_history = list(chat_history)
+        self.embed_model = embed_model
         # Weak: a response that is dropped has to end its turn.
         self._running: weakref.ref[Events] | None = None
 
@@ -79,6 +83,7 @@ class ChatEngine:
             replace(self.response_synthesizer, streaming=streaming),
             tuple(self.chat_history),
             self.node_postprocessors,
+            self.embed_model,
         )
         try:
             with closing(events):

@@ -10,6 +10,7 @@ from dataclasses import replace
 from rag.answering import follow_ups, prompts
 from rag.answering.budget import left_beside, newest
 from rag.answering.calls import Calls, both
+from rag.answering.citations import attributed
 from rag.answering.events import Event, Events, Finished, SearchedFor, Sources, Status, Timings
 from rag.answering.options import USUAL, AnswerOptions
 from rag.answering.postprocessing import First
@@ -95,7 +96,9 @@ def answer_as_set(
     postprocessors = (
         usual_postprocessors(llm, config, embed_model, rerank, options.top_k) if embed_model else ()
     )
-    return answer(question, retriever, synthesizer, history, postprocessors, search_for)
+    return answer(
+        question, retriever, synthesizer, history, postprocessors, embed_model, search_for
+    )
 
 
 def answer(
@@ -104,12 +107,14 @@ def answer(
     synthesizer: ResponseSynthesizer,
     history: Sequence[ChatMessage] = (),
     node_postprocessors: Sequence[Postprocessor] = (),
+    embed_model: Embedding | None = None,
     search_for: str = "",
 ) -> Events:
     """Answer `question` from what `retriever` finds, with `history` before it.
 
-    `search_for` is the question as a person put it to be searched for: it is not condensed, and
-    takes the place of `question`. `retriever` may be None where the synthesizer needs no passages.
+    With `embed_model` each sentence of it is checked: `Citation`. `search_for` is the question as
+    a person put it to be searched for: it is not condensed, and takes the place of `question`.
+    `retriever` may be None where the synthesizer needs no passages.
     Raises ValueError for a question without a word, NotImplementedError before retrieval where
     a stream is asked of a model that cannot, and whatever retrieval and model raise; text that
     came before an error has been yielded.
@@ -142,14 +147,26 @@ def answer(
             nodes = postprocess(list(nodes), standalone)
     retrieval = time.monotonic() - asked
     yield Timings(retrieval)
-    for event in synthesizer.events(
+    events = synthesizer.events(
         question,
         nodes,
         history,
         # Of questions that were put together a small model answers the last, which is the older.
         standalone=question if llm.is_small else standalone,
         nothing=prompts.NOTHING_LEFT if found else prompts.NOTHING_FOUND,
-    ):
+    )
+    events = _completed(events, found, retrieval, calls.usage)
+    if embed_model and synthesizer.writes_from_passages:
+        events = attributed(standalone, events, embed_model)
+    yield from events
+
+
+def _completed(
+    events: Events, found: Sequence[NodeWithScore], retrieval: float, usage: Usage | None
+) -> Events:
+    """A synthesizer's `events` with what is known besides: what else was `found`, the seconds that
+    `retrieval` took, the `usage` of what was called for it."""
+    for event in events:
         match event:
             case Sources(given):
                 others = (hit for hit in found if not any(g.node.holds(hit.node) for g in given))
@@ -157,9 +174,9 @@ def answer(
             case Timings(first_token=float(first)):
                 yield replace(event, retrieval=retrieval, first_token=retrieval + first)
             case Usage():
-                yield both(calls.usage, event) or event
-            case Finished(reason, usage):
-                yield Finished(reason, both(calls.usage, usage))
+                yield both(usage, event) or event
+            case Finished(reason, used):
+                yield Finished(reason, both(usage, used))
             case _:
                 yield event
 

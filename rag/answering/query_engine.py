@@ -16,6 +16,7 @@ from rag.answering.response import (
 )
 from rag.answering.synthesis import ResponseSynthesizer
 from rag.config import ResponseMode
+from rag.index.embedding import Embedding
 from rag.index.retrieval import Retriever
 from rag.llms.protocol import LLM
 
@@ -73,8 +74,9 @@ def get_response_synthesizer(
 class RetrieverQueryEngine:
     """Answers questions, each by itself, from what `retriever` finds.
 
-    The passages go through `node_postprocessors` in their order. Safe to share between threads:
-    it keeps nothing of a question.
+    The passages go through `node_postprocessors` in their order. With `embed_model` each sentence
+    of an answer is checked against them (`response.citations`). Safe to share between threads: it
+    keeps nothing of a question.
     """
 
     def __init__(
@@ -82,10 +84,12 @@ class RetrieverQueryEngine:
         retriever: Retriever,
         response_synthesizer: ResponseSynthesizer | None = None,
         node_postprocessors: Sequence[Postprocessor] = (),
+        embed_model: Embedding | None = None,
     ):
         self.retriever = retriever
         self.response_synthesizer = response_synthesizer or get_response_synthesizer()
         self.node_postprocessors = tuple(node_postprocessors)
+        self.embed_model = embed_model
 
     @classmethod
     def from_args(
@@ -95,11 +99,12 @@ class RetrieverQueryEngine:
         response_mode: ResponseMode = "compact",
         streaming: bool = False,
         node_postprocessors: Sequence[Postprocessor] = (),
+        embed_model: Embedding | None = None,
         **options: Unpack[Options],
     ) -> "RetrieverQueryEngine":
         """An engine with a synthesizer of these arguments, as `get_response_synthesizer`'s."""
         synthesizer = get_response_synthesizer(streaming, response_mode, llm, **options)
-        return cls(retriever, synthesizer, node_postprocessors)
+        return cls(retriever, synthesizer, node_postprocessors, embed_model)
 
     def query(self, query: str) -> Response | StreamingResponse:
         """Answer `query`: a StreamingResponse, once the last model call has started, where the
@@ -121,4 +126,5 @@ class RetrieverQueryEngine:
             self.retriever,
             self.response_synthesizer,
             node_postprocessors=self.node_postprocessors,
+            embed_model=self.embed_model,
         )

@@ -23,7 +23,7 @@ from rag.answering.events import (
     Status,
     Timings,
 )
-from rag.types import FinishReason, NodeWithScore, Reasoning, Usage
+from rag.types import Citation, FinishReason, NodeWithScore, Reasoning, Usage
 
 T = TypeVar("T")
 
@@ -48,6 +48,9 @@ class Response:
     """What the model wrote for itself before it answered."""
     left_out: LeftOut = LeftOut()
     """What did not fit the model's window."""
+    citations: list[Citation] = field(default_factory=list)
+    """What bears out its sentences, in their order: of those that claim something, and have been
+    checked."""
     status: str = ""
     """What was being done last."""
 
@@ -82,6 +85,8 @@ class Response:
                 self.left_out = LeftOut(known.messages + messages, known.characters + characters)
             case Timings():
                 self.timings = event
+            case Citation():
+                self.citations.append(event)
             case Usage():
                 self.usage = event
             case Finished(reason, usage):
@@ -163,6 +168,10 @@ class _Growing:
     @property
     def left_out(self) -> LeftOut:
         return self._answer.left_out
+
+    @property
+    def citations(self) -> list[Citation]:
+        return self._answer.citations
 
     def get_formatted_sources(self, length: int = 100) -> str:
         return self._answer.get_formatted_sources(length)

@@ -84,6 +84,11 @@ class ResponseSynthesizer:
     def answers_without_passages(self) -> bool:
         return self.response_mode == "generation"
 
+    @property
+    def writes_from_passages(self) -> bool:
+        """Whether a model writes the answer, and from passages."""
+        return self.response_mode not in ("generation", "no_text", "context_only")
+
     def events(
         self,
         query: str,

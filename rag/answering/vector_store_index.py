@@ -102,15 +102,18 @@ class VectorStoreIndex:
         llm: LLM | str | None = None,
         response_mode: ResponseMode = "compact",
         node_postprocessors: Sequence[Postprocessor] = (),
+        citations: bool = True,
         **options: Unpack[Options],
     ) -> RetrieverQueryEngine:
-        """Answers questions from this index; `options` are `get_response_synthesizer`'s."""
+        """Answers questions from this index; `options` are `get_response_synthesizer`'s. With
+        `citations` each sentence of an answer is checked against the passages."""
         return RetrieverQueryEngine.from_args(
             self.as_retriever(similarity_top_k),
             llm,
             response_mode,
             streaming,
             node_postprocessors,
+            self.embed_model if citations else None,
             **options,
         )
 
@@ -121,6 +124,7 @@ class VectorStoreIndex:
         response_mode: ResponseMode = "compact",
         node_postprocessors: Sequence[Postprocessor] = (),
         chat_history: Sequence[ChatMessage] = (),
+        citations: bool = True,
         **options: Unpack[Options],
     ) -> ChatEngine:
         """A new conversation over this index."""
@@ -129,6 +133,7 @@ class VectorStoreIndex:
             get_response_synthesizer(llm=llm, response_mode=response_mode, **options),
             node_postprocessors,
             chat_history,
+            self.embed_model if citations else None,
         )
 
     def close(self) -> None:

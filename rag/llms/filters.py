@@ -4,6 +4,7 @@ Each takes text with `feed`, cut into pieces anywhere, and gives with `flush` wh
 back at the end. They know nothing of models.
 """
 
+import re
 import string
 from collections.abc import Sequence
 
@@ -11,6 +12,21 @@ from rag.types import Reasoning
 
 OPENINGS = ("<think>", "<thinking>", "<reasoning>", "<thought>")
 """The tags between which, and their closing ones, models write their reasoning."""
+_NAMES = ("source", "passage", "document", "doc", "reference", "ref", "citation", "context", "see")
+_NAMED = rf"(?:(?:{'|'.join(_NAMES)})s?\b\.?[ :]*)"
+_NUMBERS = rf"#?\d{{1,2}}(?:(?: ?[,;&–-] ?| and |, and )(?:{_NAMED}?#?\d{{1,2}}))*"
+_MARKER = re.compile(
+    rf"\[\^?{_NAMED}?{_NUMBERS} ?\]|\({_NAMED}{{1,2}}{_NUMBERS} ?\)"
+    rf"|【{_NAMED}?{_NUMBERS}(?::\d+)?(?:†[^】\n]{{0,30}})?】",
+    re.I,
+)
+"""[1], [2, 3], [Source 1], (see source 2), 【1】, 【4:0†source】. A bare (1) is no marker."""
+_GROWING = re.compile(r"(?!\([\s\d#])(?!.*\d{3})[\[(【](?:[\w .,;:&#^–-]*$|[^】]*†[^】]*$)")
+"""What may become one by further text, but for its words."""
+_LONGEST = 60
+"""Characters of one at most."""
+_POINT = re.compile(r"`+|~+|\n|[ \t]*[\[(【]|[ \t]+$")
+"""Where something has to be looked at: code, lines, brackets, and space before what may follow."""
 # `str.lower` would change the length of some texts.
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
@@ -118,6 +134,84 @@ class ReasoningTags:
         if begin:
             pieces.append(Reasoning(text[:begin]))
         return rest
+
+
+class SourceMarkers:
+    """Takes the markers of sources out of an answer that a model wrote of its own accord, such as
+    [1], and the space before them.
+
+    Left as they are: links, definitions of links, and code. `found` has each marker's numbers, and
+    how much text had been passed before it. Only what may be the beginning of one is held back.
+    """
+
+    def __init__(self) -> None:
+        self.found: list[tuple[int, tuple[int, ...]]] = []
+        self._held = ""
+        self._code = ""
+        """The marks that ended it, were they to come again; inside of code."""
+        self._passed = 0
+        self._last = "\n"
+        """The last character that was passed."""
+
+    def feed(self, text: str) -> str:
+        return self._pass(self._held + text, whole=False)
+
+    def flush(self) -> str:
+        return self._pass(self._held, whole=True)
+
+    def _pass(self, text: str, *, whole: bool) -> str:
+        passed, place = "", 0
+        self._held = ""
+        while point := _POINT.search(text, place):
+            start, sign = point.start(), point[0].strip(" \t")
+            bracket = point.end() - 1
+            ends = point.end() == len(text)
+            if sign in ("[", "(", "【") and not self._code:
+                marker = _MARKER.match(text, bracket)
+                undecided = marker.end() == len(text) if marker else _may_go_on(text[bracket:])
+            else:
+                marker, undecided = None, ends and sign[:1] in ("", "`", "~")
+            if undecided and not whole:
+                self._held = text[start:]
+                text = text[:start]
+                break
+            before = passed + text[place:start]
+            if marker and not _is_link(text, marker.end(), (self._last + before)[-1:]):
+                passed, place = before, marker.end()
+                numbers = tuple(map(int, re.findall(r"\d{1,2}", marker[0])))
+                self.found.append((self._passed + len(passed), numbers))
+                continue
+            if sign[:1] in ("`", "~"):
+                self._mark_code(sign)
+            elif sign == "\n" and len(self._code) < 3:
+                self._code = ""  # a single mark that was none
+            passed, place = passed + text[place : point.end()], point.end()
+        passed += text[place:]
+        self._passed += len(passed)
+        self._last = passed[-1:] or self._last
+        return passed
+
+    def _mark_code(self, marks: str) -> None:
+        if not self._code:
+            self._code = "" if marks in ("~", "~~") else marks
+        elif marks == self._code or (len(self._code) > 2 and marks.startswith(self._code)):
+            self._code = ""
+
+
+def _may_go_on(text: str) -> bool:
+    """Whether the bracket that `text` begins with may become a marker."""
+    if len(text) > _LONGEST or not _GROWING.match(text):
+        return False
+    *words, last = re.findall(r"[^\W\d]+", text.partition("†")[0].lower()) or [""]
+    known = [f"{name}s" for name in (*_NAMES, *["and"] * any(map(str.isdigit, text)))]
+    return all(f"{word.rstrip('s')}s" in known for word in words) and any(
+        name.startswith(last) for name in known
+    )
+
+
+def _is_link(text: str, end: int, before: str) -> bool:
+    """Whether the brackets before `end` belong to a link, or (on a new line) define one."""
+    return text[end : end + 1] == "(" or (before == "\n" and text[end : end + 1] == ":")
 
 
 def open_tag(text: str) -> str:

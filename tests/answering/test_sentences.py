@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.answering.sentences import BestSentences, _sentences
+from rag.answering.sentences import BestSentences, GrowingSentences, sentences
 from rag.index.embedding import HashEmbedding
 from rag.types import NodeWithScore
 from tests.answering.conftest import hit
@@ -15,11 +15,11 @@ RHINE = (
 
 
 def texts(text: str) -> list[str]:
-    return [text[begin:end] for begin, end in _sentences(text)]
+    return [text[begin:end] for begin, end in sentences(text)]
 
 
 @pytest.mark.parametrize(
-    ("text", "sentences"),
+    ("text", "found"),
     [
         ("One. Two! Three?", ["One.", "Two!", "Three?"]),
         ('He said "No." Then left.', ['He said "No."', "Then left."]),
@@ -33,13 +33,13 @@ def texts(text: str) -> list[str]:
         (" \n\n ", [" \n\n "]),
     ],
 )
-def test_sentences_end_where_they_end(text: str, sentences: list[str]) -> None:
-    assert texts(text) == sentences
+def test_sentences_end_where_they_end(text: str, found: list[str]) -> None:
+    assert texts(text) == found
 
 
 @given(st.text('aB.!? \n"”(。', max_size=40))
 def test_nothing_but_space_is_between_sentences(text: str) -> None:
-    spans = list(_sentences(text))
+    spans = list(sentences(text))
     assert spans
     end = 0
     for begin, stop in spans:
@@ -80,3 +80,73 @@ def test_headings_are_read_with_each_sentence() -> None:
 def test_of_nothing_nothing_is_left() -> None:
     assert BestSentences(HashEmbedding())([], "x") == []
     assert best(hit("")).text == ""
+
+
+# A text that grows
+
+
+def grown(*pieces: str) -> list[str]:
+    """The sentences of a text in pieces; where each stands is checked."""
+    growing, whole = GrowingSentences(), "".join(pieces)
+    spans = [span for piece in pieces for span in growing.feed(piece)] + growing.flush()
+    assert [end for _, end in spans] == sorted(end for _, end in spans)
+    return [whole[begin:end] for begin, end in spans]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("It rises in the Alps. It flows", ["It rises in the Alps.", "It flows"]),
+        ("It costs 2.50 euros.\nNo more.", ["It costs 2.50 euros.", "No more."]),
+        ("Dr. A. Smith met J. F. Kennedy.", ["Dr. A. Smith met J. F. Kennedy."]),
+        ("Shops, cafés, etc. The end.", ["Shops, cafés, etc.", "The end."]),
+        ("See fig. 3. Then go.", ["See fig. 3.", "Then go."]),
+        ("I say no. It is so.", ["I say no.", "It is so."]),
+        ("Es war am 3. März 1847. Dann nicht.", ["Es war am 3. März 1847.", "Dann nicht."]),
+        ("It has 3. Then more.", ["It has 3.", "Then more."]),
+        ("北京。「上海！」广州", ["北京。", "「上海！」", "广州"]),
+        ("It is:\n\n- **Lisbon**\n- *Porto.*\n1. Faro", ["It is:", "Lisbon", "Porto.", "Faro"]),
+        ("* [x] Done. Well\n> Quoted.", ["Done.", "Well", "Quoted."]),
+        ("A line that goes\non in the next.", ["A line that goes\non in the next."]),
+        ("# One. Two\nThree.\n## Four", ["Three."]),
+        ("**A title**\nThree.\n\n**Note:**\nFour.", ["Three.", "Four."]),
+        ("**Bold.** Then *more.*", ["Bold.", "Then *more."]),
+        ("So:\n```py\nx = 1. Y\n\n# no\n```\nAnd on.", ["So:", "And on."]),
+        ("| a | b. C |\n|---|---|\nText.", ["Text."]),
+        ("~~~\nA. B\n```\nC. D", []),
+        ("One.\n---\nTwo.", ["One.", "Two."]),
+        ("\n---------------------\nResponse 2: It is.", ["It is."]),
+        ('He said "No." Then left.', ['He said "No."', "Then left."]),
+        ("", []),
+        (" \n\n ... !", []),
+    ],
+)
+def test_the_sentences_of_a_growing_text(text: str, found: list[str]) -> None:
+    assert grown(text) == found
+    assert grown(*text) == found
+
+
+@given(st.lists(st.text("aB1.! \n*-#`|。”"), max_size=12))
+def test_sentences_do_not_depend_on_how_the_text_is_cut(pieces: list[str]) -> None:
+    assert grown(*pieces) == grown("".join(pieces))
+
+
+@given(
+    st.lists(st.sampled_from(["Dr.", " The", " A.", " etc.", "\n", " fig. ", "3. ", "März ", "b"]))
+)
+def test_nor_do_abbreviations(pieces: list[str]) -> None:
+    assert grown(*"".join(pieces)) == grown("".join(pieces))
+
+
+def test_a_sentence_is_told_once_the_next_begins() -> None:
+    growing = GrowingSentences()
+    assert growing.feed("It rises. ") == []
+    assert growing.feed("I") == [(0, 9)]
+    assert growing.feed("t flows.\n\n") == [(10, 19)]
+    assert growing.flush() == []
+
+
+def test_a_text_without_an_end_is_taken_in_pieces() -> None:
+    growing = GrowingSentences()
+    spans = [span for _ in range(1000) for span in growing.feed("word ")] + growing.flush()
+    assert len(spans) == 3

@@ -3,12 +3,13 @@
 import re
 from collections.abc import Sequence
 from itertools import takewhile
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag.llms.filters import OPENINGS, ReasoningTags, StopSequences, open_tag
+from rag.llms.filters import OPENINGS, ReasoningTags, SourceMarkers, StopSequences, open_tag
 from rag.types import Reasoning
 
 cuts = st.lists(st.integers(0, 200), max_size=12)
@@ -219,3 +220,67 @@ def test_a_text_is_one_stop_sequence() -> None:
     stops = StopSequences("END")
     assert stops.feed("NEEDED END not") == "NEEDED "
     assert stops.stopped
+
+
+# Markers of sources
+
+
+def unmarked(*pieces: str) -> tuple[str, list[tuple[int, tuple[int, ...]]]]:
+    markers = SourceMarkers()
+    text = "".join([*map(markers.feed, pieces), markers.flush()])
+    return text, markers.found
+
+
+@pytest.mark.parametrize(
+    ("text", "passed", "found"),
+    [
+        ("It is [1]. Then", "It is. Then", [(5, (1,))]),
+        ("It is.[1][2] Then", "It is. Then", [(6, (1,)), (6, (2,))]),
+        ("It is [2, 3] so", "It is so", [(5, (2, 3))]),
+        ("It is (Source 1).", "It is.", [(5, (1,))]),
+        ("It is (see sources 1 and 2).", "It is.", [(5, (1, 2))]),
+        ("It is [Passage 3; Passage 4].", "It is.", [(5, (3, 4))]),
+        ("It is【1】.", "It is.", [(5, (1,))]),
+        ("It is【4:0†source】.", "It is.", [(5, (4, 0))]),
+        ("It is [^1].", "It is.", [(5, (1,))]),
+        ("It is [1]", "It is", [(5, (1,))]),
+        ("[1] It is", " It is", [(0, (1,))]),
+        *(
+            (text, text, [])
+            for text in (
+                "It is [1](https://example.org).",
+                "So:\n[1]: https://example.org\n",
+                "In [2019] (1) and (see below) [a] [x] [12",
+                "Take `a[1]` and ``b`[1]`` here",
+                "```\na[1]\n\nb[2]\n```\n",
+                "~~~py\na [1]\n~~~\n",
+                "(source: a book)",
+                "a [link][ref] and  two  spaces ",
+            )
+        ),
+        ("A ` alone\nis [1] no code", "A ` alone\nis no code", [(12, (1,))]),
+        ("~~No~~ [1]", "~~No~~", [(6, (1,))]),
+        ("```\na[1]\n```\nb [1]", "```\na[1]\n```\nb", [(14, (1,))]),
+    ],
+)
+def test_markers_of_sources_are_taken_out(text: str, passed: str, found: Any) -> None:
+    assert unmarked(text) == (passed, found)
+    assert unmarked(*text) == (passed, found)
+
+
+@given(st.lists(st.text("[]()【】†1, `~\n:^a", max_size=9)))
+def test_markers_do_not_depend_on_how_the_text_is_cut(pieces: list[str]) -> None:
+    assert unmarked(*pieces) == unmarked("".join(pieces))
+
+
+@given(st.lists(st.sampled_from(["[", "(", "source", "s ", "1", "]", ")", " and ", "see ", "2"])))
+def test_nor_do_markers_with_words(pieces: list[str]) -> None:
+    assert unmarked(*"".join(pieces)) == unmarked("".join(pieces))
+
+
+def test_only_what_may_be_a_marker_is_held_back() -> None:
+    markers = SourceMarkers()
+    told = [
+        markers.feed(piece) for piece in ("It", " is", " [", "a", "] (so", " it", " is) [1", "]")
+    ]
+    assert told == ["It", " is", "", " [a", "]", " (so it", " is)", ""]

@@ -1,0 +1,298 @@
+"""Which passage bears out each sentence of an answer, found while the answer is being written.
+
+A sentence is compared with those of the passages, and with two that follow one another: by the
+words that they share and, where these do not decide, by an embedding model. No language model is
+asked. What a model writes of its own as a marker of a source is taken out of the text; it decides
+only between passages that bear the sentence out alike.
+"""
+
+import logging
+import math
+import re
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
+from contextlib import closing
+from dataclasses import dataclass
+
+from rag.answering import facts, prompts
+from rag.answering.events import Event, Events, Finished, Sources
+from rag.answering.sentences import GrowingSentences, sentences
+from rag.config import DEFAULT_EMBED_MODEL
+from rag.index.embedding import Embedded, Embedding
+from rag.index.words import STOP, spaced
+from rag.llms.filters import SourceMarkers
+from rag.llms.protocol import HEARTBEAT
+from rag.types import Citation, Node, NodeWithScore, Support
+
+logger = logging.getLogger(__name__)
+
+EMBEDDED = 3
+"""Windows that are compared by the embedding model: the best by their words."""
+ASKED = 0.5
+"""What a word weighs that stands in the question as well: it is less of a claim."""
+SURE = 0.9
+"""Share of words from which on the embedding model is not asked."""
+WORDS = 0.7
+"""Score from which on a passage bears a sentence out, by words alone."""
+CUTOFFS = {DEFAULT_EMBED_MODEL: 0.6}
+"""The same for scores with an embedding model. Without a measurement only words decide."""
+HINT = 0.02
+"""What the model's own marker adds to the score of its passage."""
+FRAGMENT = 3
+"""Words of a sentence that says little without its question."""
+PATIENCE = 5.0
+"""Seconds that the end of an answer waits for sentences that are not checked."""
+
+_NO_CLAIM = re.compile(
+    r"""
+    .*[?？:：]$
+    | (?:yes|no|sure|certainly|of[ ]course|okay|ok|great|hello|hi|thanks?|thank[ ]you)\W*$
+    | (?:sure|certainly|of[ ]course|okay|hello|great)[,!.].{0,60}(?:here|help|answer|question)\b
+    | .*\b(?:let[ ]me[ ]know|feel[ ]free|(?:hope|glad)[ ](?:this|that|it|to)[ ]helps?)\b
+    | .*\bI(?:'m|[ ]am)[ ](?:sorry|not[ ]sure|unable|an?[ ]AI)\b
+    | .*\b(?:I|we|you)[ ](?:do[ ]not|don't|can[ ]?not|can't|could[ ]not|couldn't)
+      [ ](?:know|find|answer|determine|say|tell|have)\b
+    | .*\b(?:context|passage|text|document|source|information)s?\b.{0,40}
+      \b(?:(?:do|does|did|is|are|can|could)[ ]?(?:not|n't)|no)\b.{0,40}
+      \b(?:mention|say|contain|provide|specif|state|includ|tell|give|answer|available|enough)
+    """,
+    re.VERBOSE | re.IGNORECASE | re.DOTALL,
+)
+"""Sentences about the answer, not about the documents."""
+
+
+def claims(sentence: str) -> bool:
+    """Whether `sentence` says something that documents could bear out.
+
+    Questions, what leads up to a list, greetings, and that something is not known do not.
+    """
+    sentence = sentence.replace("’", "'").strip("*_ \n")
+    return bool(_content(sentence)) and not _NO_CLAIM.match(sentence)
+
+
+def attributed(question: str, events: Events, embed_model: Embedding) -> Events:
+    """`events` of an answer to `question`, with a Citation for each sentence that claims something.
+
+    They come in the order of the sentences, once each is checked, all before `Finished`. Texts
+    pass at once: a thread beside them checks, which ends with these events. Where it fails, that
+    is logged, and the answer goes on without. An answer without passages passes as it is.
+    """
+    work = _Attribution(question, embed_model)
+    try:
+        with closing(events):
+            for event in events:
+                match event:
+                    case Sources():
+                        work.sources = event
+                        yield event
+                    case str(text) if text not in prompts.OURS:
+                        yield work.take(text)
+                    case Finished():
+                        if rest := work.flush():
+                            yield rest
+                        yield from work.rest()
+                        yield event
+                    case _:
+                        yield event
+                yield from work.ready()
+    except Exception:
+        if rest := work.flush():  # what came before an error is not lost
+            yield rest
+        yield from work.ready()
+        raise
+    finally:
+        work.close()
+
+
+class _Attribution:
+    """The text of one answer, and those of its sentences that are being checked."""
+
+    def __init__(self, question: str, embed_model: Embedding):
+        self.sources = Sources(())
+        self._question = question
+        self._embed_model = embed_model
+        self._markers = SourceMarkers()
+        self._growing = GrowingSentences()
+        self._text = ""
+        self._pending: deque[Future[Citation | None]] = deque()
+        self._thread = ThreadPoolExecutor(1, "citations")  # begun with the first sentence
+        self._checker: Checker | None = None
+        self._failed = False
+
+    def take(self, text: str) -> str:
+        """`text` without the model's own markers; sentences that are complete are sent off."""
+        if not self.sources.nodes:
+            return text
+        text = self._markers.feed(text)
+        self._text += text
+        self._send(self._growing.feed(text))
+        return text
+
+    def flush(self) -> str:
+        text = self._markers.flush()
+        self._text += text
+        self._send(self._growing.feed(text) + self._growing.flush())
+        return text
+
+    def ready(self) -> Iterator[Citation]:
+        """The citations of the sentences that have been checked meanwhile."""
+        while self._pending and self._pending[0].done() and not self._failed:
+            try:
+                if citation := self._pending.popleft().result():
+                    yield citation
+            except Exception:
+                self._failed = True
+                logger.exception("The sentences of an answer cannot be checked")
+
+    def rest(self) -> Iterator[Event]:
+        """The other citations, as far as they come in time; meanwhile empty texts."""
+        until = time.monotonic() + PATIENCE
+        while self._pending and not self._failed and time.monotonic() < until:
+            wait_for([self._pending[0]], HEARTBEAT)
+            yield from self.ready()
+            yield ""
+        self.close()
+
+    def close(self) -> None:
+        self._pending.clear()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _send(self, spans: Iterable[tuple[int, int]]) -> None:
+        for start, end in spans if not self._failed else ():
+            hinted = [
+                number
+                for place, numbers in self._markers.found
+                if start < place <= end + 2  # after its full stop and a space
+                for number in numbers
+            ]
+            sentence = self._text[start:end]
+            self._pending.append(self._thread.submit(self._check, sentence, start, hinted))
+
+    def _check(self, sentence: str, start: int, hinted: Sequence[int]) -> Citation | None:
+        if not claims(sentence):
+            return None
+        self._checker = self._checker or Checker(
+            self._question, self._embed_model, self.sources.nodes, self.sources.others
+        )
+        return self._checker.check(sentence, start, hinted)
+
+
+@dataclass(frozen=True)
+class _Window:
+    """One or two sentences of a passage."""
+
+    node: Node
+    rank: int
+    start: int
+    end: int
+    words: frozenset[str]
+
+    @property
+    def text(self) -> str:
+        return self.node.text[self.start : self.end]
+
+
+class Checker:
+    """Finds what bears out the sentences of one answer to `question`, in the passages `given` to
+    the model and the `others` that were found. One thread may use it."""
+
+    def __init__(
+        self,
+        question: str,
+        embed_model: Embedding,
+        given: Sequence[NodeWithScore],
+        others: Sequence[NodeWithScore] = (),
+    ):
+        self._embed_model = embed_model
+        self._question = question
+        self._asked = set(_content(question))
+        self._nodes = [hit.node for hit in (*given, *others)]
+        self._windows = list(_windows(self._nodes))
+        self._counts = Counter(word for window in self._windows for word in window.words)
+        self._embedded: dict[str, Embedded] = {}
+        self._keys: dict[str, set[str]] = {}
+        self.cutoff = CUTOFFS.get(embed_model.name)
+
+    def check(self, sentence: str, start: int, hinted: Sequence[int] = ()) -> Citation:
+        """What bears out `sentence`, which begins at `start` in the answer. `hinted` are the
+        passages that the model named, from 1."""
+        end = start + len(sentence)
+        best = max(self._scored(sentence, hinted), key=lambda found: found[0], default=None)
+        cutoff = WORDS if self.cutoff is None else self.cutoff
+        if best is None or best[0] < cutoff:
+            return Citation(start, end, "none", score=best[0] if best else 0.0)
+        score, window = best
+        lacking = facts.missing(sentence, self._keys_of(window.node))
+        support: Support = "partly" if lacking else "supported"
+        return Citation(
+            start, end, support, window.node, window.start, window.end, min(score, 1.0), lacking
+        )
+
+    def _scored(self, sentence: str, hinted: Sequence[int]) -> Iterator[tuple[float, _Window]]:
+        words = {
+            word: self._weight(word) * (ASKED if word in self._asked else 1)
+            for word in set(_content(sentence))
+        }
+        total = sum(words.values()) or 1.0
+        shares = [
+            sum(weight for word, weight in words.items() if word in window.words) / total
+            for window in self._windows
+        ]
+        # Of equals the shorter, then the one that is ranked higher.
+        order = sorted(
+            range(len(shares)),
+            key=lambda n: (-shares[n], len(self._windows[n].words), self._windows[n].rank),
+        )
+        for n in order[:1]:
+            yield shares[n], self._windows[n]
+
+    def _weight(self, word: str) -> float:
+        return math.log(1 + len(self._windows) / (1 + self._counts[word]))
+
+    def _keys_of(self, node: Node) -> set[str]:
+        """What the passage has of numbers, dates and names, its headings and its file's name
+        included; of a passage that was cut the whole."""
+        if node.id_ not in self._keys:
+            whole = [each for each in self._nodes if each.holds(node)]
+            texts = [node.file_name, *node.headings, *(each.text for each in whole)]
+            self._keys[node.id_] = facts.keys("\n".join(texts))
+        return self._keys[node.id_]
+
+
+def _windows(nodes: Iterable[Node]) -> Iterator[_Window]:
+    seen: list[Node] = []
+    for rank, node in enumerate(nodes):
+        above = frozenset(_content("\n".join((*node.headings, node.file_name))))
+        spans = [
+            (begin, end)
+            for begin, end in sentences(node.text, lines=True)
+            if not any(_within(node, begin, end, other) for other in seen)
+        ]
+        for n, (begin, end) in enumerate(spans):
+            words = above.union(_content(node.text[begin:end]))
+            yield _Window(node, rank, begin, end, words)
+            if n + 1 < len(spans):
+                last = spans[n + 1][1]
+                yield _Window(node, rank, begin, last, words.union(_content(node.text[begin:last])))
+        seen.append(node)
+
+
+def _within(node: Node, begin: int, end: int, other: Node) -> bool:
+    """Whether a part of `node` is a part of `other` as well."""
+    same = node.document_id == other.document_id
+    return same and other.start <= node.start + begin and node.start + end <= other.end
+
+
+def _content(text: str) -> list[str]:
+    """The words of `text` that say something, without their endings."""
+    words = re.findall(r"\w+", spaced(text))
+    return [_stem(word) for word in words if word not in STOP]
+
+
+def _stem(word: str) -> str:
+    return (
+        re.sub(r"(?<=\w{3})(?:ies|ied|ing|ed|es|s|e|y|ly)$", "", word) if word.isascii() else word
+    )
