@@ -102,7 +102,7 @@ def _encoded(image: Any) -> bytes:
         image.save(file, "WEBP", **options)
         return file.getvalue()
 
-    exact = as_webp(lossless=True, quality=0, method=0)
+    exact = as_webp(lossless=True, quality=60, method=0)  # the lightest, and as fast as others
     if len(exact) <= LIGHT:
         return exact
     return min(exact, as_webp(quality=QUALITY, method=2), key=len)
