@@ -28,7 +28,7 @@ from rag.evaluation.files import read_corpus, read_questions
 from rag.evaluation.measuring import measure_answers, measure_retrieval, put_in
 from rag.index.reembedding import reembed
 from rag.llms.catalog import load
-from rag.types import Document, Reasoning, counted
+from rag.types import Document, counted
 
 CLEAR = "\r\x1b[K"
 """Takes back the line that is on the screen."""
@@ -171,10 +171,8 @@ class Terminal:
                     match event:
                         case str(text):
                             self._screen.write(text)
-                        case Status(text):
-                            self._screen.passing(text)
-                        case Reasoning():
-                            self._screen.passing("Thinking")
+                        case Status():
+                            self._screen.passing(str(event))
         except KeyboardInterrupt:
             response.finish_reason = "stopped"
         finally:

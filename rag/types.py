@@ -197,6 +197,14 @@ class Reasoning:
 
 
 @dataclass(frozen=True)
+class Prefill:
+    """How many tokens of its prompt a model has read: `done` of `total`."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
 class Usage:
     """Tokens read and written by a model in one call."""
 

@@ -174,7 +174,7 @@ def test_what_is_being_done_is_shown_in_a_terminal(
     say([Reasoning("Hm."), "Because."])
     assert ask(docs) == 0
     captured = capsys.readouterr()
-    for status in ("Reading ", "Searching your documents", "Reading 1 passage", "Thinking"):
+    for status in ("Reading ", "Searching", "Reading 1 passage", "Thinking"):
         assert f"\r\x1b[K{status}" in captured.err
         assert status not in captured.out
     assert captured.err.endswith("\r\x1b[K")  # and gives way
@@ -198,7 +198,7 @@ def test_in_a_terminal_nothing_takes_the_answer_back(docs: Path, server: ModelSe
                 screen += piece
     os.close(main_end)
     assert process.returncode == 0
-    assert b"Searching your documents" in screen
+    assert b"Searching" in screen
     answer = screen.index(b"Response one. Then more.\r\n")
     assert b"\x1b[K" not in screen[answer:]
     assert screen.rindex(b"\x1b[K") == answer - 3  # the status gave way to it

@@ -31,6 +31,8 @@ class Passages:
         self._waiting = deque(texts)
         self._begun = False
         self.total = len(self._waiting)
+        self.ends: list[int] = []
+        """Where each text ends in what was taken last."""
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -58,11 +60,13 @@ class Passages:
             return left_beside(llm, render(context), max_tokens)
 
         taken = ""
+        self.ends = []
         while self._waiting:
             longer = JOINT.join((taken, self._waiting[0])) if taken else self._waiting[0]
             if room(longer) < 0:
                 break
             taken = longer
+            self.ends.append(len(taken))
             self._waiting.popleft()
             self._begun = False
             if not pack:
@@ -84,6 +88,7 @@ class Passages:
                 if rest:
                     self._waiting.appendleft(rest)
                 self._begun = bool(rest)
+                self.ends = [len(piece)]
                 return piece
             # A whole prompt can have more tokens than its parts; a template may repeat them.
             size -= 1 + size // 16

@@ -1,17 +1,52 @@
 """One call of a model as events, and what all calls of an answer cost together."""
 
 import time
-from collections.abc import Generator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
 from rag.answering import prompts
-from rag.answering.budget import left_beside
-from rag.answering.events import Begun, Event, Timings
+from rag.answering.budget import JOINT, left_beside
+from rag.answering.events import READING, THINKING, WRITING, Begun, Event, Status, Timings
 from rag.errors import ContextWindowError
 from rag.llms.filters import ReasoningTags
 from rag.llms.protocol import LLM
-from rag.types import ChatMessage, Completion, FinishReason, Reasoning, Usage
+from rag.types import ChatMessage, Completion, FinishReason, Prefill, Reasoning, Usage
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one call reads: `context`, in which passages end at `ends`, the first of them the one
+    with the number `first`, from 1, of `total`. `doing` is what is done with them."""
+
+    context: str
+    ends: Sequence[int]
+    first: int
+    total: int
+    alone: bool
+    """Whether no other call reads anything."""
+    doing: str = READING
+
+    @property
+    def status(self) -> Status:
+        return Status(self.doing, 0 if self.alone else self.first, self.total)
+
+    def reached(self, messages: Sequence[ChatMessage], llm: LLM) -> Callable[[Prefill], Status]:
+        """At which passage a model is that has read so much of `messages`."""
+        prompt = JOINT.join(message.content for message in messages)
+        begin = max(prompt.rfind(self.context), 0)
+        places = [0, *(begin + end for end in self.ends), len(prompt)]
+        lengths = [llm.count_tokens(prompt[one:other]) for one, other in pairwise(places)]
+        shares = [length / max(sum(lengths), 1) for length in accumulate(lengths)]
+
+        def status(read: Prefill) -> Status:
+            place = bisect_right(shares, read.done / read.total)
+            return Status(self.doing, self.first + min(place, len(self.ends) - 1), self.total)
+
+        return status
 
 
 class Calls:
@@ -39,10 +74,12 @@ class Calls:
         self._begun = False
         self._first_token: float | None = None
 
-    def collect(self, messages: Sequence[ChatMessage]) -> Generator[Event, None, str]:
-        """A call that does not stream: its whole text."""
+    def collect(
+        self, messages: Sequence[ChatMessage], part: Part | None = None
+    ) -> Generator[Event, None, str]:
+        """A call that does not stream, which reads `part`: its whole text."""
         text = ""
-        calls = self._call(messages)
+        calls = self._call(messages, part)
         with closing(calls):
             while True:
                 try:
@@ -52,20 +89,22 @@ class Calls:
                     break
                 if isinstance(piece, str):
                     text += piece
-                yield ""  # the reader can stop here
+                # The reader can stop here.
+                yield piece if isinstance(piece, Status) else ""
         if self.usage:
             yield self.usage
         return text
 
     def write(
-        self, messages: Sequence[ChatMessage], otherwise: str = ""
+        self, messages: Sequence[ChatMessage], part: Part | None = None, otherwise: str = ""
     ) -> Generator[Event, None, None]:
-        """A call that streams; `otherwise` is the text where the model writes none."""
+        """A call that streams, which reads `part`; `otherwise` is the text where the model writes
+        none."""
         began = 0.0
         pieces = 0
         blank = ""
         spoken = reasoned = False
-        calls = self._call(messages)
+        calls = self._call(messages, part)
         with closing(calls):
             while True:
                 try:
@@ -80,10 +119,15 @@ class Calls:
                 if not self._begun:
                     self._begun = True
                     yield Begun()
+                if isinstance(piece, Status):
+                    yield piece
+                    continue
                 if piece and not began:
                     began = time.monotonic()
                 pieces += bool(piece)
                 if isinstance(piece, Reasoning):
+                    if not reasoned:
+                        yield Status(THINKING)
                     reasoned = True
                     yield piece
                 elif spoken:
@@ -94,6 +138,7 @@ class Calls:
                 else:
                     spoken = True
                     self._first_token = self._first_token or time.monotonic() - self._asked
+                    yield Status(WRITING)
                     yield Timings(first_token=self._first_token)
                     yield blank + piece
         self._ended(completion, last=True)
@@ -106,9 +151,10 @@ class Calls:
             yield Timings(first_token=self._first_token, tokens_per_second=speed)
 
     def _call(
-        self, messages: Sequence[ChatMessage]
-    ) -> Generator[str | Reasoning, None, Completion]:
-        """A model's stream with its reasoning taken apart from its text."""
+        self, messages: Sequence[ChatMessage], part: Part | None
+    ) -> Generator[str | Reasoning | Status, None, Completion]:
+        """A model's stream with its reasoning taken apart from its text, and what it has read of
+        its prompt as what it has read of `part`."""
         if left_beside(self.llm, messages, self.max_tokens) < 0:
             raise ContextWindowError(
                 f"The question is too long for {self.llm.model_name}, which reads and writes "
@@ -116,6 +162,7 @@ class Calls:
                 f"answer. Shorten it, or choose a model with a larger window."
             )
         tags = ReasoningTags()
+        reached: Callable[[Prefill], Status] | None = None
         with closing(self.llm.stream(messages, **self.options)) as stream:
             while True:
                 try:
@@ -129,6 +176,10 @@ class Calls:
                     raise
                 if isinstance(piece, Reasoning):
                     yield piece
+                elif isinstance(piece, Prefill):
+                    if part:
+                        reached = reached or part.reached(messages, self.llm)
+                        yield reached(piece)
                 else:
                     yield from tags.feed(piece) or ("",)
 

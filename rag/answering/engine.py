@@ -11,7 +11,17 @@ from rag.answering import follow_ups, prompts
 from rag.answering.budget import left_beside, newest
 from rag.answering.calls import Calls, both
 from rag.answering.citations import attributed
-from rag.answering.events import Event, Events, Finished, SearchedFor, Sources, Status, Timings
+from rag.answering.events import (
+    CONVERSATION,
+    SEARCHING,
+    Event,
+    Events,
+    Finished,
+    SearchedFor,
+    Sources,
+    Status,
+    Timings,
+)
 from rag.answering.options import USUAL, AnswerOptions
 from rag.answering.postprocessing import First
 from rag.answering.relevance import RelevancePostprocessor
@@ -141,7 +151,7 @@ def answer(
             standalone = yield from _condense(question, history, synthesizer, calls)
             if standalone != question:
                 yield SearchedFor(standalone)
-        yield Status("Searching your documents")
+        yield Status(SEARCHING)
         nodes = found = retriever.retrieve(standalone)
         for postprocess in node_postprocessors:
             nodes = postprocess(list(nodes), standalone)
@@ -226,7 +236,7 @@ def _condense(
             "condense_template", {"chat_history": told, "question": question}
         )
 
-    yield Status("Reading the conversation")
+    yield Status(CONVERSATION)
     room = left_beside(synthesizer.llm, messages(()), calls.max_tokens)
     earlier = newest(history, synthesizer.llm, room)
     if not earlier:

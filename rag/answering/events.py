@@ -10,16 +10,39 @@ stopped has them too.
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from rag.types import Citation, FinishReason, NodeWithScore, Reasoning, Usage
+from rag.types import Citation, FinishReason, NodeWithScore, Reasoning, Usage, counted
+
+CONVERSATION = "Reading the conversation"
+SEARCHING = "Searching"
+READING = "Reading passages"
+QUESTION = "Reading the question"
+TOGETHER = "Putting answers together"
+THINKING = "Thinking"
+WRITING = "Writing"
+STATUSES = (CONVERSATION, SEARCHING, READING, QUESTION, TOGETHER, THINKING, WRITING)
+"""All that a `Status` can say."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """What the engine is doing, for a person who waits: `done` of `total` where it has steps."""
+    """What the engine is doing, for a person who waits: one of `STATUSES`.
+
+    Where it has to do with passages or answers, `total` is how many they are, and `done` which of
+    them it is at, from 1; 0 where that is not known, or it is at all of them together.
+    """
 
     text: str
     done: int = 0
     total: int = 0
+
+    def __str__(self) -> str:
+        """In English, such as "Reading passages 3 of 5" and "Reading 4 passages"."""
+        if self.done:
+            return f"{self.text} {self.done} of {self.total}"
+        if not self.total:
+            return self.text
+        text = self.text.replace("passages", counted(self.total, "passage"))
+        return text.replace("answers", counted(self.total, "answer"))
 
 
 @dataclass(frozen=True)

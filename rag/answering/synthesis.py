@@ -6,13 +6,25 @@ retrieval.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import get_args
 
 from rag.answering.budget import JOINT, Passages, left_beside, newest
-from rag.answering.calls import Calls
-from rag.answering.events import Begun, Event, Events, Finished, LeftOut, Sources, Status
+from rag.answering.calls import Calls, Part
+from rag.answering.events import (
+    CONVERSATION,
+    QUESTION,
+    READING,
+    TOGETHER,
+    Begun,
+    Event,
+    Events,
+    Finished,
+    LeftOut,
+    Sources,
+    Status,
+)
 from rag.answering.postprocessing import merge_neighbours
 from rag.answering.prompts import NO_TEXT, NOTHING_FOUND, Prompts, passage
 from rag.answering.response import (
@@ -25,7 +37,7 @@ from rag.answering.response import (
 from rag.config import ResponseMode
 from rag.errors import ConfigurationError, ContextWindowError
 from rag.llms.protocol import LLM
-from rag.types import ChatMessage, NodeWithScore, counted
+from rag.types import ChatMessage, NodeWithScore
 
 SEPARATOR = "\n---------------------\n"
 """Between the answers of the accumulating modes, as in LlamaIndex."""
@@ -146,17 +158,20 @@ class _Work:
             template, {"query_str": self.standalone, **values, place: context}
         )
 
-    def take(self, render: Callable[[str], list[ChatMessage]], *, pack: bool = True) -> str:
-        return self.passages.take(self.llm, render, self.calls.max_tokens, pack=pack)
-
-    def reading(self, before: int) -> Status:
-        """What is read next, when `before` passages had been taken."""
-        first, last, total = before + 1, self.passages.number, self.passages.total
-        if (first, last) == (1, total):
-            return Status(f"Reading {counted(total, 'passage')}")
-        if first >= last:
-            return Status(f"Reading passage {last} of {total}")
-        return Status(f"Reading passages {first} to {last} of {total}")
+    def take(
+        self,
+        render: Callable[[str], list[ChatMessage]],
+        *,
+        pack: bool = True,
+        doing: str = READING,
+    ) -> Part:
+        """What the next call reads."""
+        passages, before = self.passages, self.passages.number
+        context = passages.take(self.llm, render, self.calls.max_tokens, pack=pack)
+        ends = passages.ends
+        first = passages.number - len(ends) + 1
+        alone = not before and not passages
+        return Part(context, ends, first, passages.total, alone, doing)
 
     def in_conversation(
         self, template: str, place: str, context: str
@@ -192,28 +207,29 @@ def _refine(work: _Work, *, pack: bool) -> Iterator[Event]:
             render = work.render("refine_template", "context_msg", existing_answer=answer)
         else:
             render = work.render("text_qa_template", "context_str")
-        context = work.take(render, pack=pack)
-        yield work.reading(before)
+        part = work.take(render, pack=pack)
+        yield part.status
         if work.passages:
-            better = yield from work.calls.collect(render(context))
+            better = yield from work.calls.collect(render(part.context), part)
             answer = better if better.strip() else answer
         elif before:
             yield from work.without_conversation()
-            yield from work.calls.write(render(context), otherwise=answer.strip())
+            yield from work.calls.write(render(part.context), part, otherwise=answer.strip())
         else:
-            messages = yield from work.in_conversation("text_qa_template", "context_str", context)
-            yield from work.calls.write(messages)
+            messages = yield from work.in_conversation(
+                "text_qa_template", "context_str", part.context
+            )
+            yield from work.calls.write(messages, part)
 
 
 def _tree_summarize(work: _Work) -> Iterator[Event]:
     yield Sources(work.nodes)
     render = work.render("summary_template", "context_str")
-    number = before = 0
+    number = 0
     while True:
         parts = []
         while work.passages:
-            parts.append((work.take(render), work.reading(before)))
-            before = work.passages.number
+            parts.append(work.take(render, doing=TOGETHER if number else READING))
         if len(parts) == 1:
             break
         if number and len(parts) >= number:
@@ -223,46 +239,47 @@ def _tree_summarize(work: _Work) -> Iterator[Event]:
                 f"or a model with a larger window."
             )
         answers = []
-        for context, status in parts:
-            yield status
-            answers.append((yield from work.calls.collect(render(context))))
+        for part in parts:
+            yield part.status
+            answers.append((yield from work.calls.collect(render(part.context), part)))
         if not any(answer.strip() for answer in answers):
             yield Begun()
             yield NO_TEXT
             return
-        number, before = len(parts), 0
+        number = len(parts)
         work.passages = Passages(answer for answer in answers if answer.strip())
-    (context, status), *_ = parts
-    yield Status(f"Putting {number} answers together") if number else status
+    (part,) = parts
+    yield part.status
     if number:
         yield from work.without_conversation()
-        yield from work.calls.write(render(context), otherwise=context)
+        yield from work.calls.write(render(part.context), part, otherwise=part.context)
     else:
-        messages = yield from work.in_conversation("summary_template", "context_str", context)
-        yield from work.calls.write(messages)
+        messages = yield from work.in_conversation("summary_template", "context_str", part.context)
+        yield from work.calls.write(messages, part)
 
 
 def _simple_summarize(work: _Work) -> Iterator[Event]:
-    context = work.take(work.render("text_qa_template", "context_str"))
+    part = work.take(work.render("text_qa_template", "context_str"))
+    part = replace(part, total=len(part.ends), alone=True)
     yield Sources(work.nodes[: work.passages.number])
     if work.passages:
         yield LeftOut(characters=work.passages.characters)
-    yield work.reading(0)
-    messages = yield from work.in_conversation("text_qa_template", "context_str", context)
-    yield from work.calls.write(messages)
+    yield part.status
+    messages = yield from work.in_conversation("text_qa_template", "context_str", part.context)
+    yield from work.calls.write(messages, part)
 
 
 def _accumulate(work: _Work, *, pack: bool) -> Iterator[Event]:
     yield Sources(work.nodes)
     yield from work.without_conversation()
     render = work.render("text_qa_template", "context_str")
-    number = before = 0
+    number = 0
     while work.passages:
-        context = work.take(render, pack=pack)
-        yield work.reading(before)
-        before, number = work.passages.number, number + 1
+        part = work.take(render, pack=pack)
+        yield part.status
+        number += 1
         heading = f"{SEPARATOR if number > 1 else ''}Response {number}: "
-        yield from _below(heading, work.calls.write(render(context)))
+        yield from _below(heading, work.calls.write(render(part.context), part))
         if work.passages and work.calls.usage:
             yield work.calls.usage
 
@@ -279,6 +296,7 @@ def _below(heading: str, events: Iterator[Event]) -> Iterator[Event]:
 def _generation(work: _Work) -> Iterator[Event]:
     yield Sources(())
     messages = yield from work.in_conversation("simple_template", "", "")
+    yield Status(CONVERSATION if len(messages) > 2 else QUESTION)
     yield from work.calls.write(messages)
 
 

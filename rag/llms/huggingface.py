@@ -31,13 +31,16 @@ from rag.errors import (
 from rag.llms.filters import StopSequences, open_tag
 from rag.llms.protocol import HEARTBEAT, TextStream, check_options
 from rag.llms.relay import Pieces, drain
-from rag.types import ChatMessage, Completion, FinishReason, Usage
+from rag.types import ChatMessage, Completion, FinishReason, Prefill, Usage
 from rag.weights import Report, ensure, loading
 
 AHEAD = 16
 """Pieces of text the worker may be ahead of its reader."""
 LEAVE = 60.0
-"""Seconds to wait, when Python ends, for a worker; reading a long prompt cannot be stopped."""
+"""Seconds to wait, when Python ends, for a worker."""
+PIECE = 512
+"""Tokens of a prompt that are read at a time by a model that is not small. It costs 2 to 4 %, and a
+small model, which reads quickly, 12 % (docs/decisions.md): that reads all at once."""
 SMALL = 1_000_000_000
 """Parameters below which a model is small."""
 LOOP = 24
@@ -45,6 +48,8 @@ LOOP = 24
 greedily goes on repeating itself to the length limit."""
 DEFAULT_WINDOW = 2048
 """Context window in tokens where the model's configuration states none."""
+OWN_CACHE = {"past_key_values", "cache_implementation", "cache_config", "use_cache"}
+"""Options of `generate` that say where keys and values are kept."""
 INSTEAD = {
     **dict.fromkeys(("inputs", "input_ids", "inputs_embeds", "attention_mask"), "ask by messages"),
     **dict.fromkeys(("max_new_tokens", "max_length"), "set HuggingFaceLLM(max_new_tokens=...)"),
@@ -121,6 +126,10 @@ class HuggingFaceLLM:
             getattr(self._model.config, "max_position_embeddings", DEFAULT_WINDOW)
         )
         self.is_small = self._model.num_parameters() < SMALL
+        self._caches = (
+            self._model._supports_default_dynamic_cache()
+            and "past_key_values" in inspect.signature(self._model.forward).parameters
+        )
         self.steps = 0
         self._line: Line = deque()
 
@@ -155,7 +164,7 @@ class HuggingFaceLLM:
         limit = self.max_tokens if max_tokens is None else max_tokens
         turn = _Turn(self._line, stopped)
 
-        def hand_over(text: str) -> None:
+        def hand_over(text: str | Prefill) -> None:
             try:
                 pieces.put_nowait(text)
             except queue.Full:
@@ -163,7 +172,7 @@ class HuggingFaceLLM:
                 with turn.given_up():
                     put(text)
 
-        def put(piece: str | Completion | Exception) -> None:
+        def put(piece: str | Prefill | Completion | Exception) -> None:
             while not stopped.is_set():
                 with suppress(queue.Full):
                     pieces.put(piece, timeout=HEARTBEAT)
@@ -203,7 +212,7 @@ class HuggingFaceLLM:
         temperature: float | None,
         stops: StopSequences,
         stopped: threading.Event,
-        hand_over: Callable[[str], None],
+        hand_over: Callable[[str | Prefill], None],
     ) -> Completion:
         if stopped.is_set():
             return Completion("stopped")
@@ -229,12 +238,24 @@ class HuggingFaceLLM:
             self.steps += 1
             return stopped.is_set()
 
+        told = -1
+
+        def look(read: int) -> None:
+            nonlocal told
+            if stopped.is_set():
+                raise _Ended
+            if piece and told < read < length:
+                told = read
+                hand_over(Prefill(read, length))
+
+        piece = PIECE if length > PIECE and not self.is_small else None
         streamer = _Streamer(self._tokenizer, stops, step, hand_over)
         try:
             with torch.inference_mode(), suppress(_Ended):
                 self._model.generate(
                     **prompt.to(self._model.device),
                     **self._options(temperature),
+                    **self._watched(look, piece),
                     max_new_tokens=max_tokens,
                     streamer=streamer,
                 )
@@ -250,6 +271,22 @@ class HuggingFaceLLM:
             finish = "stop"
         return Completion(finish, Usage(length, streamer.count))
 
+    def _watched(self, look: Callable[[int], None], piece: int | None) -> dict[str, Any]:
+        """Options of `generate` with which `look` is called in each layer, with the number of
+        tokens that were read before. There are none where the model or its options have a cache
+        of their own: such a model reads its prompt in one go."""
+        stated = self._model.generation_config
+        if (
+            self._generate_kwargs.keys() & OWN_CACHE
+            or stated.cache_implementation
+            or stated.use_cache is False
+            or not self._caches
+        ):
+            return {}
+        cache = _watched_cache()(config=self._model.config.get_text_config(decoder=True))
+        cache.look = look
+        return {"past_key_values": cache, "prefill_chunk_size": piece}
+
     def _options(self, temperature: float | None) -> dict[str, Any]:
         options = self._generate_kwargs
         if temperature is None:
@@ -263,6 +300,22 @@ def _tokenizer_path(name: str, models_dir: Path) -> Path:
     """The folder of the tokenizer `name`, which need not hold a model."""
     local = Path(name).expanduser()
     return local if local.is_dir() else ensure(name, models_dir, lambda *_: None)
+
+
+@functools.cache
+def _watched_cache() -> Any:
+    """A cache of keys and values that calls its `look` before each layer adds to it: there is no
+    other place at which reading a prompt can be ended."""
+    from transformers import DynamicCache
+
+    class Watched(DynamicCache):  # type: ignore[misc]
+        look: Callable[[int], None]
+
+        def update(self, keys: Any, values: Any, layer_idx: int, *args: Any, **kwargs: Any) -> Any:
+            self.look(self.get_seq_length(layer_idx))
+            return super().update(keys, values, layer_idx, *args, **kwargs)
+
+    return Watched
 
 
 class _Ended(Exception):  # noqa: N818

@@ -120,4 +120,4 @@ def of(kind: type, events: Iterable[Event]) -> list[Any]:
 
 
 def statuses(events: Iterable[Event]) -> list[str]:
-    return [event.text for event in of(Status, events)]
+    return [str(event) for event in of(Status, events)]

@@ -71,8 +71,8 @@ def ask(
 
 def test_the_order_of_events(retriever: VectorIndexRetriever) -> None:
     events = list(ask(retriever, ScriptedLLM("Because of scattering.")))
-    assert kinds(events) == [Status, Sources, Status, Begun, str, Finished]
-    assert statuses(events) == ["Searching your documents", "Reading 3 passages"]
+    assert kinds(events) == [Status, Sources, Status, Begun, Status, str, Finished]
+    assert statuses(events) == ["Searching", "Reading 3 passages", "Writing"]
     assert text_of(events) == "Because of scattering."
     finished = events[-1]
     assert isinstance(finished, Finished)
@@ -214,7 +214,7 @@ def test_20_a_later_question_is_condensed_by_a_call_that_does_not_stream() -> No
     assert of(SearchedFor, events) == [SearchedFor("Why does air scatter blue light?")]
     assert QUESTION in answering[-1].content  # its history makes it clear
     assert statuses(events) == [
-        *("Reading the conversation", "Searching your documents", "Reading 1 passage")
+        *("Reading the conversation", "Searching", "Reading 1 passage", "Writing")
     ]
 
 
@@ -273,7 +273,7 @@ def test_20_the_question_is_not_condensed_where_nothing_is_searched() -> None:
     events = list(ask(found, llm, BEFORE, response_mode="generation"))
     assert llm.calls == [[*BEFORE, ChatMessage("user", QUESTION)]]
     assert found.asked == []
-    assert of(Status, events) == []
+    assert statuses(events) == ["Reading the conversation", "Writing"]
 
 
 def test_23_a_conversation_too_long_to_condense_is_cut_from_its_oldest_end() -> None:

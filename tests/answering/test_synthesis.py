@@ -201,7 +201,7 @@ def test_15_texts_that_fit_are_one_call_joined_by_a_blank_line() -> None:
     llm = Says()
     events = run(llm, "compact", hits("one", "two", "three"))
     assert llm.prompts == [f"QA one{JOINT}two{JOINT}three | why?"]
-    assert statuses(events) == ["Reading 3 passages"]
+    assert statuses(events) == ["Reading 3 passages", "Writing"]
     assert text_of(events) == "An answer."
     assert of(Sources, events) == [Sources(tuple(hits("one", "two", "three")))]
 
@@ -217,7 +217,8 @@ def test_15_a_tight_window_splits_them_in_the_order_of_their_rank() -> None:
         f"REFINE second | {sentences[6]}{JOINT}x{JOINT}y | why?",
     ]
     assert statuses(events) == [
-        *("Reading passage 1 of 3", "Reading passage 1 of 3", "Reading passages 2 to 3 of 3"),
+        *("Reading passages 1 of 3", "Reading passages 1 of 3", "Reading passages 1 of 3"),
+        "Writing",
     ]
     assert text_of(events) == "third"
 
@@ -230,9 +231,10 @@ def test_16_refine_is_a_call_for_each_passage_and_the_last_streams() -> None:
         "REFINE first | two | why?",
         "REFINE second | three | why?",
     ]
-    assert statuses(events) == [f"Reading passage {n} of 3" for n in (1, 2, 3)]
+    reading = [f"Reading passages {n} of 3" for n in (1, 2, 3)]
+    assert statuses(events) == [*reading, "Writing"]
     assert [event for event in events if isinstance(event, str) and event] == ["third", " answer"]
-    assert kinds(events) == ["Sources", "Status", "Begun", "str", "Finished"]
+    assert kinds(events) == ["Sources", "Status", "Begun", "Status", "str", "Finished"]
 
 
 @pytest.mark.parametrize("mode", ["compact", "refine", "tree_summarize"])
@@ -316,7 +318,7 @@ def test_17_one_windowful_is_one_call_that_streams() -> None:
     llm = Says()
     events = run(llm, "tree_summarize", hits("one", "two"))
     assert llm.prompts == [f"SUMMARY one{JOINT}two | why?"]
-    assert statuses(events) == ["Reading 2 passages"]
+    assert statuses(events) == ["Reading 2 passages", "Writing"]
 
 
 def test_17_two_windowfuls_are_two_calls_that_do_not_stream_and_one_that_does() -> None:
@@ -328,7 +330,8 @@ def test_17_two_windowfuls_are_two_calls_that_do_not_stream_and_one_that_does() 
         f"SUMMARY first{JOINT}second | why?",
     ]
     assert statuses(events) == [
-        *("Reading passage 1 of 2", "Reading passage 2 of 2", "Putting 2 answers together")
+        *("Reading passages 1 of 2", "Reading passages 2 of 2", "Putting 2 answers together"),
+        "Writing",
     ]
     assert [event for event in events if isinstance(event, str) and event] == ["both", " together"]
 
@@ -338,8 +341,8 @@ def test_17_answers_that_do_not_fit_together_are_summarized_again() -> None:
     events = run(llm, "tree_summarize", hits(*["one " * 18] * 5))
     # 5 windowfuls, 5 answers of 8 words: 3 windowfuls, then 2, then one.
     assert len(llm.calls) == 5 + 3 + 2 + 1
-    assert statuses(events)[:5] == [f"Reading passage {n} of 5" for n in range(1, 6)]
-    assert statuses(events)[-1] == "Putting 2 answers together"
+    assert statuses(events)[:5] == [f"Reading passages {n} of 5" for n in range(1, 6)]
+    assert statuses(events)[-2] == "Putting 2 answers together"
 
 
 def test_17_answers_that_never_fit_together_are_a_clear_error() -> None:
@@ -399,7 +402,7 @@ def test_18_simple_summarize_is_one_call_with_as_much_as_fits() -> None:
     assert llm.prompts == [f"QA {'one ' * 10}{JOINT}{'two ' * 10} | why?"]
     assert of(Sources, events) == [Sources(tuple(nodes[:2]))]
     assert of(LeftOut, events) == [LeftOut(characters=len("three " * 10))]
-    assert statuses(events) == ["Reading passages 1 to 2 of 3"]
+    assert statuses(events) == ["Reading 2 passages", "Writing"]
 
 
 def test_18_simple_summarize_truncates_a_text_that_does_not_fit_by_itself() -> None:
@@ -415,7 +418,7 @@ def test_18_simple_summarize_truncates_a_text_that_does_not_fit_by_itself() -> N
 def test_18_simple_summarize_leaves_nothing_out_where_all_fits() -> None:
     events = run(Says(), "simple_summarize", hits("one", "two"))
     assert of(LeftOut, events) == []
-    assert statuses(events) == ["Reading 2 passages"]
+    assert statuses(events) == ["Reading 2 passages", "Writing"]
 
 
 # accumulate
@@ -428,7 +431,8 @@ def test_18_accumulate_answers_from_each_passage_and_streams_them_all() -> None:
     assert text_of(events) == SEPARATOR.join(
         ["Response 1: first one", "Response 2: second", "Response 3: third"]
     )
-    assert statuses(events) == [f"Reading passage {n} of 3" for n in (1, 2, 3)]
+    reading = [f"Reading passages {n} of 3" for n in (1, 2, 3)]
+    assert statuses(events) == [status for each in reading for status in (each, "Writing")]
     pieces = [event for event in events if isinstance(event, str) and event]
     assert pieces[:3] == ["Response 1: ", "first", " one"]
     assert len(of(Begun, events)) == 1
@@ -439,7 +443,7 @@ def test_18_accumulate_gives_each_answer_before_the_next_call() -> None:
     seen = ""
     for event in synthesizer(llm, "accumulate").events("why?", hits("one", "two")):
         seen += event if isinstance(event, str) else ""
-        if isinstance(event, Status) and event.text.startswith("Reading passage 2"):
+        if isinstance(event, Status) and str(event) == "Reading passages 2 of 2":
             assert seen == "Response 1: An answer."
             assert len(llm.calls) == 1
             break
@@ -453,7 +457,9 @@ def test_18_compact_accumulate_answers_from_each_windowful() -> None:
     assert len(llm.prompts) == 2
     assert f"{'one ' * 9}{JOINT}two" in llm.prompts[0]
     assert text_of(events) == f"Response 1: first{SEPARATOR}Response 2: second"
-    assert statuses(events) == ["Reading passages 1 to 2 of 3", "Reading passage 3 of 3"]
+    assert statuses(events) == [
+        *("Reading passages 1 of 3", "Writing", "Reading passages 3 of 3", "Writing")
+    ]
 
 
 def test_13_a_blank_answer_among_others_has_its_place() -> None:
@@ -483,7 +489,7 @@ def test_18_generation_asks_the_question_alone() -> None:
     events = run(llm, "generation", hits("one"))
     assert llm.prompts == ["SIMPLE why?"]
     assert of(Sources, events) == [Sources(())]
-    assert statuses(events) == []
+    assert statuses(events) == ["Reading the question", "Writing"]
 
 
 def test_18_no_text_gives_the_passages_alone() -> None:
