@@ -164,11 +164,10 @@ class Backend:
             searching = [part for part in searching if part is not self.samples]
         return (*searching, self.catalog.prepare(model))
 
-    def status(self) -> str:
-        """What is being prepared, or why it failed; empty once all is ready."""
+    def pending(self) -> Preparation[Any] | None:
+        """What is being prepared, or could not be; None once all is ready."""
         model = self.catalog.prepare(self.config.model, again=False)  # looking is not asking
-        pending = [p.status for p in (*self._searching, model) if not p.ready]
-        return pending[-1] if pending else ""
+        return next((p for p in (model, *reversed(self._searching)) if not p.ready), None)
 
     @property
     def _searching(self) -> Sequence[Preparation[Any]]:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 
@@ -37,6 +37,9 @@ that the tab has gone."""
 MAX_QUESTION = 8_000
 """Characters of a question."""
 
+T = TypeVar("T")
+Put = Callable[[], object]
+"""Puts an answer that is about to be written into its conversation."""
 View = tuple[Any, Any, Any]
 """Updates of the conversation, the question box and the list of conversations."""
 NOTHING: View = (gr.skip(), gr.skip(), gr.skip())
@@ -105,44 +108,45 @@ class Chat:
     ) -> AsyncIterator[View]:
         """Do what a button of the conversation says that has an answer written."""
         look = self.look(request)
-        conversation = look.conversation
-        options = look.session.preferences.options
         key, text = str(event.key), str(event.text).strip()
         if event.do in ("suggested", "follow-up"):
             if event.do == "suggested":
                 asking = replace(asking, scope="samples")
-            async for view in self._ask(look, key[:MAX_QUESTION], asking):
-                yield view
+            views = self._ask(look, key[:MAX_QUESTION], asking)
+        elif self._is_too_long(text, look):
+            yield NOTHING
             return
-        turn, answer = find(conversation, key)
-        if not turn or self._is_too_long(text, look):
-            yield self.view(look)
-        elif event.do == "compare":
-            if self._is_model(text):
-                new = Answer(text)
-                put = partial(_put_beside, turn, new)
-                search_for = turn.answers[-1].searched_for if turn.answers else ""
-                async for view in self._write(look, turn, new, put, search_for=search_for):
-                    yield view
-            else:
-                yield self.view(look)
-        elif event.do == "retry" and answer and len(turn.answers) > 1:
-            new = Answer(answer.model)
-            put = partial(_put_beside, turn, new, answer)
-            async for view in self._write(look, turn, new, put):
-                yield view
+        elif again := self._again(look, event.do, key, text, asking):
+            views = self._write(look, *again)
         else:
-            new = Answer(asking.model)
-            scope = (
-                (asking.scope, asking.documents)
-                if event.do == "edit"
-                else (turn.scope, turn.documents)
-            )
-            changed = Turn(text if event.do == "edit" and text else turn.question, [new], *scope)
-            put = partial(_put_instead, conversation, turn, changed)
-            search_for = text if event.do == "search" else ""
-            async for view in self._write(look, changed, new, put, search_for=search_for):
-                yield view
+            yield self.view(look)
+            return
+        async for view in views:
+            yield view
+
+    def _again(
+        self, look: Look, do: str, key: str, text: str, asking: Asking
+    ) -> tuple[Turn, Answer, Put, str] | None:
+        """What is written where a question is asked again: the turn, the answer, how they come into
+        the conversation, and what is searched for if not the question."""
+        turn, answer = find(look.conversation, key)
+        if not turn:
+            return None
+        if do == "compare":
+            new, searched = Answer(text), turn.answers[-1].searched_for
+            put = partial(turn.answers.append, new)
+            return (turn, new, put, searched) if self._is_model(text) else None
+        if do == "retry" and answer and len(turn.answers) > 1:
+            new = Answer(answer.model)
+            return turn, new, partial(_replace, turn.answers, answer, new), ""
+        options = look.session.preferences.options
+        new = Answer(asking.model)
+        if do == "edit":
+            changed = Turn(text or turn.question, [new], asking.scope, asking.documents, options)
+        else:
+            changed = Turn(turn.question, [new], turn.scope, turn.documents, options)
+        put = partial(_replace, look.conversation.turns, turn, changed, and_after=True)
+        return changed, new, put, text if do == "search" else ""
 
     async def follow(self, request: gr.Request) -> AsyncIterator[View]:
         """Look on where an answer is being written in what the tab shows."""
@@ -214,8 +218,8 @@ class Chat:
             look.say, self.backend.catalog.choices(), config.any_model, bool(self.feedback)
         )
         now = writing.answer if writing and not writing.answer.finish_reason else None
-        status = writing.status if writing else None
-        return {"key": conversation.key, "parts": turns.parts(conversation, shown, now, status)}
+        doing = writing.doing if writing else None
+        return {"key": conversation.key, "parts": turns.parts(conversation, shown, now, doing)}
 
     def _box(self, look: Look) -> dict[str, Any]:
         return BUSY_BOX if look.conversation.lock.locked() else IDLE_BOX
@@ -241,10 +245,10 @@ class Chat:
         look: Look,
         turn: Turn,
         answer: Answer,
-        put: Callable[[], object],
+        put: Put,
+        search_for: str = "",
         *,
         files: Sequence[Job] = (),
-        search_for: str = "",
         box: dict[str, Any] | None = None,
     ) -> AsyncIterator[View]:
         """Have `answer` written in the conversation that is shown, and look on. `put` puts it in
@@ -259,7 +263,7 @@ class Chat:
         async for view in self._follow(look, writing, box):
             yield view
 
-    def _begin(self, writing: Writing, put: Callable[[], object]) -> bool:
+    def _begin(self, writing: Writing, put: Put) -> bool:
         """Begin, when the answer that is being written there has given way; whether it has."""
         conversation = writing.conversation
         conversation.stop.set()
@@ -372,19 +376,11 @@ class Chat:
         return len(question) > MAX_QUESTION
 
 
-def _put_beside(turn: Turn, new: Answer, old: Answer | None = None) -> None:
-    """A further answer to a question, or one in the place of `old`."""
-    if old in turn.answers:
-        turn.answers[turn.answers.index(old)] = new
-    else:
-        turn.answers.append(new)
-
-
-def _put_instead(conversation: Conversation, old: Turn, new: Turn) -> None:
-    """A turn in the place of an older one and of all that came after it."""
-    if old in conversation.turns:
-        del conversation.turns[conversation.turns.index(old) :]
-    conversation.turns.append(new)
+def _replace(items: list[T], old: T, new: T, *, and_after: bool = False) -> None:
+    """Put `new` in the place of `old`, and of what comes after it where that is wanted; at the end
+    where `old` is gone."""
+    at = items.index(old) if old in items else len(items)
+    items[at : None if and_after else at + 1] = [new]
 
 
 def find(conversation: Conversation, key: str) -> tuple[Turn | None, Answer | None]:

@@ -6,7 +6,7 @@ filled in. Knows nothing of gradio.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -63,3 +63,8 @@ def _by_preference(accepted: str) -> list[str]:
         if code := tag.strip().partition("-")[0].lower():
             wanted.append((weight, code))
     return [code for _, code in sorted(wanted, key=lambda one: -one[0])]
+
+
+def said(choices: Sequence[tuple[str, str]], say: Say) -> list[tuple[str, str]]:
+    """Labels and values of a list, the labels in a person's language."""
+    return [(say(label), value) for label, value in choices]

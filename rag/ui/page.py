@@ -1,24 +1,16 @@
 """The page: its layout, and which handler answers which event."""
 
+import html
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
 
-from rag.answering.options import (
-    MAX_SYSTEM_PROMPT,
-    MAX_TOKENS,
-    TEMPERATURE,
-    TOP_K,
-    AnswerOptions,
-    Style,
-)
 from rag.config import Config
 from rag.errors import ConfigurationError
 from rag.llms.catalog import label
@@ -26,9 +18,10 @@ from rag.ui import rendering
 from rag.ui.backend import Backend
 from rag.ui.chat import Asking, Chat
 from rag.ui.conversations import Scope
+from rag.ui.form import TEXTS, Form
 from rag.ui.identity import Identity
 from rag.ui.jobs import Job
-from rag.ui.language import Say, translations
+from rag.ui.language import Say, said
 from rag.ui.library import SCOPES, Library
 from rag.ui.panel import Panel
 from rag.ui.sessions import Session
@@ -38,19 +31,9 @@ STYLES = HERE / "style.css", HERE / "viewer.css"
 CONTROLS = (HERE / "controls.js").read_text("utf-8")
 CONVERSATION = CONTROLS + (HERE / "conversation.js").read_text("utf-8")
 DOWNLOAD = (HERE / "download.js").read_text("utf-8")
-TEXTS = gr.I18n(**{code: dict(known) for code, known in translations().items()})
 FORGET = (
     "Remove all documents and conversations of this browser from the disk? This cannot be undone."
 )
-STYLES_OF_ANSWERS = [
-    ("usual", "usual"),
-    ("brief", "brief"),
-    ("detailed", "detailed"),
-    ("as a list", "list"),
-    ("in simple words", "simple"),
-]
-LANGUAGES = ("English", "Deutsch", "Español", "Français", "Italiano", "Português", "日本語", "中文")
-"""Languages of an answer that are offered; any other can be typed."""
 KEEP_UPLOADS = 600
 """Seconds after which an uploaded file is deleted, taken in or not."""
 ANSWERS_AT_ONCE = 16
@@ -142,31 +125,7 @@ def build(backend: Backend) -> gr.Blocks:
                     label=TEXTS("Documents to search"),
                     elem_id="chosen",
                 )
-                with gr.Accordion(TEXTS("Settings"), open=False, elem_id="settings"):
-                    with gr.Row():
-                        top_k = gr.Slider(
-                            *TOP_K, config.top_k, step=1, label=TEXTS("Number of passages")
-                        )
-                        length = gr.Slider(
-                            *MAX_TOKENS,
-                            config.max_new_tokens,
-                            step=16,
-                            label=TEXTS("Length of an answer, in tokens"),
-                        )
-                        temperature = gr.Slider(
-                            *TEMPERATURE, 0, step=0.1, label=TEXTS("Temperature")
-                        )
-                    with gr.Row():
-                        style = gr.Dropdown(STYLES_OF_ANSWERS, label=TEXTS("Style"))
-                        language = gr.Dropdown(
-                            ["", *LANGUAGES],
-                            label=TEXTS("Language of the answer"),
-                            allow_custom_value=True,
-                        )
-                    system_prompt = gr.Textbox(
-                        label=TEXTS("System prompt"), lines=2, max_length=MAX_SYSTEM_PROMPT
-                    )
-                    reset = gr.Button(TEXTS("Reset"), size="sm", elem_id="reset")
+                form = Form(backend)
             with gr.Column(scale=4, min_width=280, elem_id="right"):
                 panel = gr.HTML(elem_id="panel", js_on_load=CONTROLS)
         download = gr.HTML(elem_id="download", html_template="", js_on_load=DOWNLOAD)
@@ -177,7 +136,6 @@ def build(backend: Backend) -> gr.Blocks:
         view = [conversation, box, conversations]
         shelf = [documents, notes, scope, refreshing]
         asking = [model, scope, chosen]
-        options: list[Any] = [top_k, length, temperature, style, language, system_prompt]
 
         async def ask(
             value: dict[str, Any], model: str, scope: Scope, chosen: list[str], request: gr.Request
@@ -220,18 +178,18 @@ def build(backend: Backend) -> gr.Blocks:
                 gr.update(
                     choices=_models(session), value=session.preferences.model or config.model
                 ),
-                *_options(session, say),
+                *form.shown(session, say),
             )
 
         def tick(request: gr.Request) -> tuple[Any, ...]:
             """While models are prepared: how far they are, and what the list of them is."""
-            status = backend.status()
-            session = library.session(request)
+            pending, look = backend.pending(), chat.look(request)
+            shown = html.escape(rendering.preparing(pending, look.say)) if pending else ""
             return (
-                rendering.preparing(status),
-                library.show(session),
-                gr.update(choices=_models(session)),
-                gr.Timer(active=bool(status)),
+                f'<p class="preparing" role="status">{shown}</p>',
+                library.show(look.session),
+                gr.update(choices=_models(look.session)),
+                gr.Timer(active=bool(pending)),
             )
 
         def _models(session: Session) -> list[tuple[str, str]]:
@@ -241,53 +199,6 @@ def build(backend: Backend) -> gr.Blocks:
             if kept and config.any_model and kept not in [name for _, name in choices]:
                 choices.append((label(kept), kept))
             return choices
-
-        def _options(session: Session, say: Say) -> tuple[Any, ...]:
-            """The settings of the session, as the fields show them."""
-            kept = session.preferences.options
-            return (
-                kept.top_k or config.top_k,
-                kept.max_tokens or config.max_new_tokens,
-                kept.temperature or 0,
-                gr.update(
-                    choices=[(say(name), key) for name, key in STYLES_OF_ANSWERS], value=kept.style
-                ),
-                gr.update(
-                    choices=[(say("as the question"), ""), *((name, name) for name in LANGUAGES)],
-                    value=kept.language,
-                ),
-                kept.system_prompt,
-            )
-
-        def set_options(
-            top_k: int,
-            length: int,
-            temperature: float,
-            style: Style,
-            language: str | None,
-            system_prompt: str,
-            request: gr.Request,
-        ) -> None:
-            """Keep the settings; what is as the program has it is left to that."""
-            try:
-                session = library.session(request)
-                options = AnswerOptions(
-                    None if top_k == config.top_k else int(top_k),
-                    None if length == config.max_new_tokens else int(length),
-                    temperature or None,
-                    style,
-                    language or "",
-                    system_prompt,
-                )
-                session.prefer(replace(session.preferences, options=options))
-            except (ConfigurationError, OSError) as error:
-                gr.Warning(str(error))
-
-        def reset_options(request: gr.Request) -> tuple[Any, ...]:
-            look = chat.look(request)
-            session = look.session
-            session.prefer(replace(session.preferences, options=AnswerOptions()))
-            return _options(look.session, look.say)
 
         def choose(scope: Scope, chosen: list[str], request: gr.Request) -> Any:
             """The documents that can be chosen, where that is what is searched."""
@@ -308,7 +219,7 @@ def build(backend: Backend) -> gr.Blocks:
 
         writing = {"concurrency_limit": ANSWERS_AT_ONCE, "concurrency_id": "ask"}
         quick = {"concurrency_limit": None}
-        loaded = [*view, *shelf, seen, heading, model, *options]
+        loaded = [*view, *shelf, seen, heading, model, *form.fields]
 
         on(on(page.load, load, outputs=loaded, **quick).then, chat.follow, outputs=view, **quick)
         on(timer.tick, tick, outputs=[preparing, documents, model, timer], **quick)
@@ -330,9 +241,7 @@ def build(backend: Backend) -> gr.Blocks:
         for buttons in (documents, notes):
             on(buttons.click, library.press, outputs=shelf, **quick)
         on(scope.change, choose, inputs=[scope, chosen], outputs=chosen, **quick)
-        for field in options:
-            on(field.input, set_options, inputs=options, **quick)
-        on(reset.click, reset_options, outputs=options, **quick)
+        form.wire(on)
         on(
             forget.click,
             forget_all,
@@ -345,11 +254,7 @@ def build(backend: Backend) -> gr.Blocks:
 
 
 def _scopes(value: str, say: Say) -> Any:
-    return gr.update(choices=_said(SCOPES, say), value=value)
-
-
-def _said(choices: Sequence[tuple[str, str]], say: Say) -> list[tuple[str, str]]:
-    return [(say(name), key) for name, key in choices]
+    return gr.update(choices=said(SCOPES, say), value=value)
 
 
 def _nothing(count: int) -> tuple[Any, ...]:

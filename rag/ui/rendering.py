@@ -5,10 +5,13 @@ Everything from a document or a person is escaped here: it is text, never HTML.
 
 import html
 from collections.abc import Sequence
+from typing import Any
 
 from rag.index.store import StoredDocument
+from rag.preparation import Preparation
 from rag.types import counted
 from rag.ui.jobs import Job, Note
+from rag.ui.language import Say
 
 MANY = 5
 """Notes of a kind that are shown one by one; more are summed up."""
@@ -83,9 +86,12 @@ def _role(kind: str) -> str:
     return "alert" if kind == "bad" else "status"
 
 
-def preparing(status: str) -> str:
-    """The line above the question box while models are prepared; empty when `status` is."""
-    return f'<p class="preparing" role="status">{html.escape(status)}</p>' if status else ""
+def preparing(preparation: Preparation[Any], say: Say) -> str:
+    """What is being prepared, and how far it is; or why it failed."""
+    if preparation.error:
+        return str(preparation.error)
+    percent = f"{100 * preparation.done:.0f}"
+    return say("Preparing {name}, {percent} %", name=say(preparation.name), percent=percent)
 
 
 def _job(job: Job) -> str:

@@ -12,11 +12,16 @@ from typing import Any
 
 from rag.answering.events import Status
 from rag.llms.catalog import label
+from rag.preparation import Preparation
 from rag.types import Citation, NodeWithScore
 from rag.ui.blocks import blocks
 from rag.ui.conversations import Answer, Conversation, Entry, Turn
+from rag.ui.jobs import Job
 from rag.ui.language import Say
+from rag.ui.rendering import preparing
 
+Doing = Status | Preparation[Any] | Job
+"""What an answer waits for: a step of its own, a model, or a file."""
 Part = dict[str, Any]
 """`k`: its key among its neighbours; `c`: its classes; then either `h`: HTML, or `n`: parts."""
 
@@ -46,12 +51,12 @@ def parts(
     conversation: Conversation,
     shown: Shown,
     writing: Answer | None = None,
-    status: Status | None = None,
+    doing: Doing | None = None,
 ) -> list[Part]:
-    """The whole conversation. `status` is what is being done for the answer that is `writing`."""
+    """The whole conversation. `doing` is what is being done for the answer that is `writing`."""
     if not conversation.turns:
         return [_part("welcome", "welcome", _welcome(shown.say))]
-    return [_turn(turn, shown, writing, status) for turn in conversation.turns]
+    return [_turn(turn, shown, writing, doing) for turn in conversation.turns]
 
 
 def _part(key: str, classes: str, markup: str) -> Part:
@@ -73,12 +78,12 @@ def _welcome(say: Say) -> str:
     return f'<h2>{title}</h2>{shown}<p class="suggestions">{asked}</p>'
 
 
-def _turn(turn: Turn, shown: Shown, writing: Answer | None, status: Status | None) -> Part:
+def _turn(turn: Turn, shown: Shown, writing: Answer | None, doing: Doing | None) -> Part:
     answers = [
         {
             "k": answer.key,
             "c": "answer" + (" writing" if answer is writing else ""),
-            "n": list(_answer(turn, answer, shown, status if answer is writing else None)),
+            "n": list(_answer(turn, answer, shown, doing if answer is writing else None)),
         }
         for answer in turn.answers
     ]
@@ -106,7 +111,7 @@ def _question(turn: Turn, say: Say) -> str:
     )
 
 
-def _answer(turn: Turn, answer: Answer, shown: Shown, status: Status | None) -> Iterator[Part]:
+def _answer(turn: Turn, answer: Answer, shown: Shown, doing: Doing | None) -> Iterator[Part]:
     say = shown.say
     if len(turn.answers) > 1:
         yield _part("name", "name", f"<h4>{html.escape(label(answer.model))}</h4>")
@@ -120,8 +125,8 @@ def _answer(turn: Turn, answer: Answer, shown: Shown, status: Status | None) -> 
 
     for number, block in enumerate(blocks(answer.text, answer.citations, mark, answer.key)):
         yield {**_part(f"text{number}", "said", block), "d": "auto"}
-    if status:
-        yield _part("status", "status", _status(status, say))
+    if doing:
+        yield _part("status", "status", _doing(doing, say))
     if answer.error:
         error = html.escape(answer.error)
         yield _part("error", "", f'<p class="error" role="alert">{error}</p>')
@@ -157,11 +162,18 @@ def _reasoning(answer: Answer, say: Say) -> str:
     )
 
 
-def _status(status: Status, say: Say) -> str:
+def _doing(doing: Doing, say: Say) -> str:
     """What is being done, how far it is, and (counted by the page) for how long."""
-    text = say(status.text)
-    if status.total:
-        text = say("{doing} {done} of {total}", doing=text, done=status.done, total=status.total)
+    if isinstance(doing, Preparation):
+        text = preparing(doing, say)
+    elif isinstance(doing, Job):
+        text = say("Reading {name}", name=doing.name)
+    elif doing.done:
+        text = say("{doing} {done} of {total}", **{**vars(doing), "doing": say(doing.text)})
+    elif doing.total:
+        text = say("{doing}: {total}", doing=say(doing.text), total=doing.total)
+    else:
+        text = say(doing.text)
     return (
         f'<span role="status">{html.escape(text)}</span>'
         f'<span class="seconds" aria-hidden="true"></span>'

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from rag.answering.engine import answer_as_set
 from rag.answering.events import (
+    SEARCHING,
     Begun,
     Events,
     Finished,
@@ -32,6 +33,7 @@ from rag.ui.backend import Backend
 from rag.ui.conversations import Answer, Conversation, Turn
 from rag.ui.jobs import Job
 from rag.ui.sessions import Session
+from rag.ui.turns import Doing
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +54,7 @@ class Writing:
     """Files whose words have to be searchable first."""
     search_for: str = ""
     """What is to be searched for instead of the question."""
-    status: Status | None = None
+    doing: Doing | None = None
     """What is being done."""
     version: int = 0
     """Counts what has changed."""
@@ -64,7 +66,7 @@ class Writing:
 
     def start(self) -> None:
         """Begin; the conversation's lock is held already, and is given back at the end."""
-        self._told(Status("Searching"))
+        self._told(Status(SEARCHING))
         name = f"answer {self.answer.key}"
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
@@ -89,8 +91,8 @@ class Writing:
     def _changed(self) -> None:
         self.version += 1
 
-    def _told(self, status: Status | None) -> None:
-        self.status = status
+    def _told(self, doing: Doing | None) -> None:
+        self.doing = doing
         self._changed()
 
     def _run(self) -> None:
@@ -122,11 +124,11 @@ class Writing:
         scope = self.turn.scope
         waiting = list(self.backend.waiting_for(self.answer.model, scope))
         while pending := [p for p in waiting if not p.wait(0)]:
-            self._told(Status(pending[-1].status))
+            self._told(pending[-1])
             if self.conversation.stop.wait(0.2) or self._stopped:
                 return
         while unread := [job for job in self.files if not job.settled]:
-            self._told(Status(f"Reading {unread[0].name}"))
+            self._told(unread[0])
             if self.conversation.stop.wait(0.2) or self._stopped:
                 return
         llm = waiting[-1].result()
@@ -153,7 +155,7 @@ class Writing:
                 return
             match event:
                 case Status():
-                    self.status = event
+                    self.doing = event
                 case SearchedFor(question):
                     answer.searched_for = question
                 case Sources(nodes, others):
@@ -172,7 +174,7 @@ class Writing:
                     continue
                 case str(text):
                     answer.text += text
-                    self.status = None
+                    self.doing = None
             self._changed()
 
     def _history(self) -> list[ChatMessage]:
