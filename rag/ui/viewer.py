@@ -58,7 +58,7 @@ def asked(key: str) -> tuple[str, Place]:
 
 def _head(view: PageView | TextView, hit: NodeWithScore, number: int, say: Say) -> str:
     node = hit.node
-    page = view.page if isinstance(view, PageView) else node.page
+    page = view.home if isinstance(view, PageView) else node.page
     places = [_said(say, "page {page}", page=page)] if page else []
     if node.headings:
         places.append(html.escape(" › ".join(node.headings)))
