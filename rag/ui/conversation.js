@@ -58,7 +58,6 @@ const speak = () => {
 let turns = 0;
 const show = () => {
   const parts = props.value?.parts ?? [];
-  const last = parts.at(-1)?.k;
   const asked = parts.length > turns && turns > 0;
   const atEnd = place.scrollHeight - place.scrollTop - place.clientHeight < 100;
   const other = list.dataset.key !== props.value?.key;
@@ -66,7 +65,7 @@ const show = () => {
   patch(list, parts);
   speak();
   turns = parts.length;
-  if (asked || other || atEnd) place.scrollTop = place.scrollHeight;
+  if (asked || other || atEnd) requestAnimationFrame(() => { place.scrollTop = place.scrollHeight; });
 };
 watch('value', show);
 show();

@@ -111,18 +111,27 @@ def build(backend: Backend) -> gr.Blocks:
                         backend.catalog.choices(),
                         value=config.model,
                         label=TEXTS("Model"),
+                        show_label=False,
+                        container=False,
                         allow_custom_value=config.any_model,
                         filterable=True,
                         elem_id="model",
                     )
                     scope = gr.Dropdown(
-                        SCOPES, value="samples", label=TEXTS("Search in"), elem_id="scope"
+                        SCOPES,
+                        value="samples",
+                        label=TEXTS("Search in"),
+                        show_label=False,
+                        container=False,
+                        elem_id="scope",
                     )
                 chosen = gr.Dropdown(
                     [],
                     multiselect=True,
                     visible=False,
                     label=TEXTS("Documents to search"),
+                    show_label=False,
+                    container=False,
                     elem_id="chosen",
                 )
                 form = Form(backend)
