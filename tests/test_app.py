@@ -137,7 +137,7 @@ def test_question_asked_meanwhile_waits_and_ctrl_c_ends_the_answer(
         assert time.monotonic() - asked < 10  # a hang guard; it takes some tenths of a second
     assert "Traceback" not in program.printed()
     # What had arrived was kept, and is marked.
-    (kept,) = (ROOT / program.log.parent / "data" / "sessions").glob("*/conversation.json")
+    (kept,) = (ROOT / program.log.parent / "data" / "sessions").glob("*/conversations/*.json")
     assert '"stopped"' in kept.read_text()
 
 

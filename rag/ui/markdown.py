@@ -7,8 +7,10 @@ from rag.types import Citation
 
 _CODE = (
     r"(?P<code>"
-    r"^ {0,3}(?P<fence>`{3,}|~{3,})[^`\n]*$.*?(?:(?P<closed>^ {0,3}(?P=fence)[`~]*[ \t]*$)|\Z)"
-    r"|(?<![\\`])(?P<ticks>`+)(?!`)[^\n]*?(?<!`)(?P=ticks)(?!`)"
+    r"^ {0,3}(?P<fence>`{3,}(?=[^`\n]*$)|~{3,})[^\n]*$"
+    r".*?(?:(?P<closed>^ {0,3}(?P=fence)(?:(?<=`)`*|(?<=~)~*)[ \t]*$)|\Z)"
+    r"|(?<![\\`])(?P<ticks>`+)(?!`)(?:[^\n]|\n(?![ \t]*$| {0,3}(?:`{3,}[^`\n]*$|~{3})))*?"
+    r"(?<!`)(?P=ticks)(?!`)"
     r")"
 )
 _CODES = re.compile(_CODE, re.S | re.M)
@@ -20,7 +22,11 @@ _SPECIAL = re.compile(r"([\\`*_\[\]>#|~!$])|(?P<tag><)|(?P<entity>&(?=#|\w+;))")
 
 
 def as_text(markdown: str) -> str:
-    """`markdown` with its tags shown instead of obeyed, and its pictures as links."""
+    """`markdown` with its tags shown instead of obeyed, and its pictures as links.
+
+    It knows code by two rules, not by the whole of CommonMark: what is made to look like code and
+    is none can pass. Where that would do harm, something else has to hold it back as well.
+    """
     return _MARKUP.sub(lambda found: found["code"] or ("&lt;" if found["tag"] else ""), markdown)
 
 

@@ -93,10 +93,11 @@ class Session:
             ]
         return sorted(entries, key=lambda entry: entry.changed, reverse=True)
 
-    def conversation(self, key: str) -> Conversation | None:
-        """The one of this key, if it is this session's: keys are looked up, never made paths."""
+    def conversation(self, key: object) -> Conversation | None:
+        """The one of this key, if it is this session's. Keys come from outside: they are looked
+        up, never made paths."""
         with self.writing:
-            found = self._all().get(key)
+            found = self._found(key)
             if isinstance(found, Entry):
                 found = self._open(found)
         return found
@@ -141,7 +142,7 @@ class Session:
         conversation.changed = time.time()
         self._write(conversation)
 
-    def rename(self, key: str, title: str) -> None:
+    def rename(self, key: object, title: str) -> None:
         """Give a conversation a title; where that is blank it is named after its first question
         again. Raises OSError."""
         conversation = self.conversation(key)
@@ -149,15 +150,15 @@ class Session:
             conversation.title = as_name(title)
             self._write(conversation)
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: object) -> None:
         """Remove a conversation from the disk and then from memory, and end the answer that is
         being written in it. Raises OSError, and then it stays."""
         with self.writing:
-            found = self._all().get(key)
+            found = self._found(key)
             if not found:
                 return
-            self._file(key).unlink(missing_ok=True)
-            del self._all()[key]
+            self._file(found.key).unlink(missing_ok=True)
+            del self._all()[found.key]
             if isinstance(found, Entry):
                 return
             found.deleted = True
@@ -197,13 +198,17 @@ class Session:
     def _file(self, key: str) -> Path:
         return self.folder / "conversations" / f"{key}.json"
 
+    def _found(self, key: object) -> Conversation | Entry | None:
+        return self._all().get(key) if isinstance(key, str) else None
+
     def _all(self) -> dict[str, Conversation | Entry]:
         if self._conversations is None:
             self._conversations = {}
             folder = self.folder / "conversations"
             for file in sorted(folder.iterdir()) if folder.is_dir() else ():
                 if file.suffix == ".new":  # the process ended in the middle of it
-                    file.unlink(missing_ok=True)
+                    with suppress(OSError):
+                        file.unlink(missing_ok=True)
                 elif _KEPT.fullmatch(file.name):
                     try:
                         with file.open(encoding="utf-8") as lines:

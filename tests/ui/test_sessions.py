@@ -305,6 +305,9 @@ def test_forged_keys_get_nothing(sessions: Sessions, folder: Path) -> None:
         f"{mine.key}.json",
         f"{mine.key}\x00",
         "preferences",
+        None,
+        [mine.key],
+        {"key": mine.key},
     ):
         assert two.conversation(key) is None
         two.rename(key, "Taken")
