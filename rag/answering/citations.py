@@ -269,7 +269,8 @@ def _windows(nodes: Iterable[Node]) -> Iterator[_Window]:
         spans = [
             (begin, end)
             for begin, end in sentences(node.text, lines=True)
-            if not any(_within(node, begin, end, other) for other in seen)
+            if any(map(str.isalnum, node.text[begin:end]))
+            and not any(_within(node, begin, end, other) for other in seen)
         ]
         for n, (begin, end) in enumerate(spans):
             words = above.union(_content(node.text[begin:end]))
