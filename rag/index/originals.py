@@ -24,7 +24,7 @@ class Originals:
     def of(self, record: StoredDocument) -> Path | None:
         """The file of a document; None where it has none, or none here."""
         file = self._folder / _name(record)
-        return file if file.is_file() else None
+        return file if file.is_file() and not file.is_symlink() else None
 
     @contextmanager
     def receiving(self) -> Iterator[Path]:

@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 
 from rag.config import Config
-from rag.errors import ModelUnavailableError, RivuletError
+from rag.errors import ModelUnavailableError, RivuletError, StoreError
 from rag.index.embedding import Embedded, HashEmbedding
-from rag.index.ingestion import ingest
-from rag.types import Document
+from rag.index.ingestion import Ingested, ingest
+from rag.index.store import ChromaStore
+from rag.types import Document, Node
 from rag.ui.backend import Backend
 from rag.ui.sessions import Session
+from rag.ui.views import GONE, PageView, TextView
+from tests.documents.makers import pdf
 
 
 def put(backend: Backend, session: Session, text: str) -> None:
@@ -141,3 +144,93 @@ def test_a_search_model_that_cannot_be_had_is_told(config: Config, samples: Path
     with pytest.raises(RivuletError, match="no folder"):
         backend.retrieve(backend.sessions.get("one"), "mine", "Why?")
     assert backend.sample_documents() == []
+
+
+# A passage in its place
+
+
+def take_in(backend: Backend, session: Session, name: str, data: bytes) -> Node:
+    """The first passage of a file, once that is in."""
+    file = backend.config.data_dir.parent / name
+    file.unlink(missing_ok=True)  # what is kept of an earlier one may be the same file
+    file.write_bytes(data)
+    (ingested,) = (
+        event for event in backend._take_in(session, file, name, "") if isinstance(event, Ingested)
+    )
+    with backend.sessions.store(session) as store:
+        return store.nodes(ingested.document_id)[0]
+
+
+def test_a_page_of_ones_own(backend: Backend) -> None:
+    session = backend.sessions.get("one")
+    node = take_in(backend, session, "own.pdf", pdf("First line", "Second page"))
+    view = backend.view(session, node, 0, 5)
+    assert isinstance(view, PageView)
+    assert (view.page, view.pages, len(view.picture.boxes), view.marked) == (1, 2, 1, "First")
+
+
+def test_a_page_of_a_sample(unstarted: Backend, samples: Path) -> None:
+    (samples / "shipped.pdf").write_bytes(pdf("The sample has pages"))
+    backend = Backend(unstarted.config, HashEmbedding())
+    backend.embedding.start()
+    backend.samples.start()
+    store = backend.samples.result()
+    record = next(each for each in store.documents() if each.name == "shipped.pdf")
+    session = backend.sessions.get("one")
+    view = backend.view(session, store.nodes(record.id_)[0])
+    assert isinstance(view, PageView)
+    assert not session.folder.exists()
+    backend.close()
+    store.close()
+
+
+def test_the_text_of_a_sample(backend: Backend) -> None:
+    session = backend.sessions.get("one")
+    (hit,) = backend.retrieve(session, "samples", "walnuts")
+    view = backend.view(session, hit.node, 21, 28)
+    assert view == TextView("The sample speaks of ", "walnuts", ".")
+
+
+@pytest.mark.parametrize("name", ["own.pdf", "own.txt"])
+def test_what_is_anothers_cannot_be_opened(backend: Backend, name: str) -> None:
+    data = pdf("Of one alone") if name == "own.pdf" else b"Of one alone"
+    node = take_in(backend, backend.sessions.get("one"), name, data)
+    other = backend.sessions.get("two")
+    guessed = dataclasses.replace(node, text="x")
+    view = backend.view(other, guessed)
+    assert view == TextView("", "x", "", note=GONE)
+    take_in(backend, other, "else.txt", b"Something else")
+    assert backend.view(other, guessed) == view
+
+
+def test_a_document_that_is_gone(backend: Backend) -> None:
+    session = backend.sessions.get("one")
+    node = take_in(backend, session, "own.pdf", pdf("First line"))
+    backend.sessions.remove_document(session, node.document_id)
+    assert backend.view(session, node) == TextView("", "First line", "", note=GONE)
+    assert not list(session.folder.rglob("*.pdf"))
+
+
+def test_everything_forgotten(backend: Backend) -> None:
+    session = backend.sessions.get("one")
+    node = take_in(backend, session, "own.pdf", pdf("First line"))
+    assert list(session.folder.rglob("*.pdf"))
+    backend.sessions.forget(session)
+    assert not session.folder.exists()
+    view = backend.view(session, node)
+    assert isinstance(view, TextView)
+    assert view.marked == "First line"
+
+
+def test_what_cannot_be_searched_for_is_told(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = backend.sessions.get("one")
+    node = take_in(backend, session, "own.txt", b"First line")
+
+    def fail(store: ChromaStore, document_id: str) -> None:
+        raise StoreError("The index cannot be read.")
+
+    monkeypatch.setattr(ChromaStore, "searchable", fail)
+    view = backend.view(session, node)
+    assert view == TextView("", "First line", "", note="The index cannot be read.")
