@@ -7,7 +7,7 @@ Pure functions, no state.
 
 import html
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rag.answering.events import Status
@@ -45,6 +45,8 @@ class Shown:
     """Whether the name of another one can be typed."""
     feedback: bool = True
     """Whether answers can be rated."""
+    texts: dict[str, list[str]] = field(default_factory=dict)
+    """The text of each finished answer by its key, so that it is made once for who looks on."""
 
 
 def parts(
@@ -120,10 +122,7 @@ def _answer(turn: Turn, answer: Answer, shown: Shown, doing: Doing | None) -> It
     if answer.reasoning:
         yield _part("reasoning", "", _reasoning(answer, say))
 
-    def mark(number: int, citation: Citation) -> str:
-        return cite(f"{answer.key}:{number}", citation, answer, say)
-
-    for number, block in enumerate(blocks(answer.text, answer.citations, mark, answer.key)):
+    for number, block in enumerate(_text(answer, shown)):
         yield {**_part(f"text{number}", "said", block), "d": "auto"}
     if doing:
         yield _part("status", "status", _doing(doing, say))
@@ -139,6 +138,21 @@ def _answer(turn: Turn, answer: Answer, shown: Shown, doing: Doing | None) -> It
     yield _part("actions", "actions", _actions(turn, answer, shown))
     if answer.suggestions:
         yield _part("suggestions", "suggestions", _suggestions(answer, say))
+
+
+def _text(answer: Answer, shown: Shown) -> list[str]:
+    """The paragraphs of an answer, as HTML."""
+    if answer.key in shown.texts:
+        return shown.texts[answer.key]
+
+    def mark(number: int, citation: Citation) -> str:
+        return cite(f"{answer.key}:{number}", citation, answer, shown.say)
+
+    finished = answer.finish_reason is not None
+    made = blocks(answer.text, answer.citations, mark, answer.key)
+    if finished:  # nothing is added to it any more
+        shown.texts[answer.key] = made
+    return made
 
 
 def _searched(turn: Turn, answer: Answer, say: Say) -> str:

@@ -57,11 +57,11 @@ def backend(unstarted: Backend) -> Backend:
     return unstarted
 
 
-def asks(number: int = 1, username: str | None = None) -> gr.Request:
-    """A request of one of several browsers, as Gradio hands it to a handler."""
+def asks(number: int = 1, username: str | None = None, tab: str = "tab") -> gr.Request:
+    """A request of a tab of one of several browsers, as Gradio hands it to a handler."""
     cookie = f"{COOKIE}={number:043d}"
     scope = {"type": "http", "headers": [(b"cookie", cookie.encode())], "path": "/"}
-    return gr.Request(Request(scope), username=username, session_hash="tab")
+    return gr.Request(Request(scope), username=username, session_hash=tab)
 
 
 @pytest.fixture
