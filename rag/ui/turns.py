@@ -243,14 +243,13 @@ def _actions(turn: Turn, answer: Answer, shown: Shown) -> str:
     if len(turn.answers) > 1:
         buttons.append(button(say("Keep only this"), "choose", key))
     if shown.feedback:
-        good, bad = answer.rating > 0, answer.rating < 0
-        buttons += [
-            button("👍", "rate", f"{key}:1", title=say("Good answer"), pressed=good),
-            button("👎", "rate", f"{key}:-1", title=say("Bad answer"), pressed=bad),
-        ]
+        for sign, rating, title in (("👍", 1, "Good answer"), ("👎", -1, "Bad answer")):
+            told = f"{say(title)}: {say('tell whoever runs this page')}"
+            pressed = answer.rating == rating
+            buttons.append(button(sign, "rate", f"{key}:{rating}", title=told, pressed=pressed))
         if answer.rating:
-            why = say("Say why")
-            buttons.append(_field(button(why, "comment", key, edits=edited(why, say))))
+            why = say("Say why, to whoever runs this page")
+            buttons.append(_field(button(say("Say why"), "comment", key, edits=edited(why, say))))
     return "".join(buttons)
 
 

