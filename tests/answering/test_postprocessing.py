@@ -1,5 +1,7 @@
 """What was found -> what is answered from."""
 
+from dataclasses import replace
+
 import pytest
 
 from rag.answering.postprocessing import SimilarityPostprocessor, merge_neighbours
@@ -55,3 +57,12 @@ def test_passages_of_other_documents_or_from_elsewhere_are_no_neighbours() -> No
     moved = [passage(0), hit("Second.", ordinal=1, start=99)]
     assert merge_neighbours(moved) == moved
     assert merge_neighbours([]) == []
+
+
+def test_neighbours_were_found_by_whatever_found_one_of_them() -> None:
+    found = [
+        replace(passage(1, 0.9), found_by=("words",)),
+        replace(passage(2), found_by=("meaning",)),
+    ]
+    (merged,) = merge_neighbours(found)
+    assert merged.found_by == ("meaning", "words")

@@ -346,10 +346,10 @@ def test_an_unexpected_error_does_not_stop_the_batch(
 ) -> None:
     load = ingestion.load_isolated
 
-    def failing(path: Path, name: str, timeout: float) -> Any:
+    def failing(path: Path, name: str, *options: Any) -> Any:
         if name == "odd.txt":
             raise RuntimeError("internal detail")
-        return load(path, name, timeout)
+        return load(path, name, *options)
 
     monkeypatch.setattr(ingestion, "load_isolated", failing)
     update = add(library, me, upload("odd.txt", "x"), upload("good.txt", "The apple is red."))
