@@ -39,7 +39,9 @@ class Case:
 
 _NAME = re.compile(r"(?<=[a-z,] )[A-Z][a-z]+(?: [A-Z][a-z]+)*")
 _NUMBER = re.compile(r"(?<![\w.,])\d+(?:[.,]\d+)*(?![\w,.]*\d)")
-_CLAUSE = re.compile(r", (?:which|who|where|whose|including|such as|with|while|although|and) [^,]+,")
+_CLAUSE = re.compile(
+    r", (?:which|who|where|whose|including|such as|with|while|although|and) [^,]+,"
+)
 _BRACKETS = re.compile(r" \([^)]*\)")
 _PRONOUN = re.compile(r"^(?:He|She|It|They|This|These)\b")
 _STATEMENTS = (

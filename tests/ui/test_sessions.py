@@ -1,10 +1,5 @@
 """What belongs to one browser, and to no other."""
 
-<<<<<<< HEAD
-=======
-import dataclasses
-import json
->>>>>>> 83a81576bfed49132fe3c3d6312e8eb047ea80a1
 import logging
 import os
 import threading
@@ -673,27 +668,6 @@ def test_closing_stops_the_answers(sessions: Sessions) -> None:
     sessions.close()
     assert all(conversation.stop.is_set() for conversation in conversations)
     assert sessions._stores == {}
-<<<<<<< HEAD
-=======
-
-
-def test_a_kept_conversation_is_plain_json(folder: Path) -> None:
-    session = Session(folder / "x")
-    session.turns = [FULL]
-    session.save()
-    (kept,) = json.loads((folder / "x" / "conversation.json").read_text("utf-8"))
-    assert kept["question"] == "Why? 🙂"
-    assert kept["sources"][0]["node"]["headings"] == ["Nature", "The sky"]
-
-
-def test_how_a_passage_was_found_is_kept(folder: Path) -> None:
-    hit = dataclasses.replace(HIT, found_by=("meaning", "words"))
-    Session(folder, [Turn("Why?", sources=(hit,))]).save()
-    assert Session(folder).turns[0].sources == (hit,)
-    kept = json.loads((folder / "conversation.json").read_text("utf-8"))
-    del kept[0]["sources"][0]["found_by"]  # of an older version
-    (folder / "conversation.json").write_text(json.dumps(kept), "utf-8")
-    assert Session(folder).turns[0].sources == (HIT,)
 
 
 def test_originals_that_a_crash_left_go_when_the_index_is_opened(
@@ -716,4 +690,3 @@ def test_originals_that_a_crash_left_go_when_the_index_is_opened(
     again.remove_document(again.get("one"), record.id_)
     assert not originals.exists()
     again.close()
->>>>>>> 83a81576bfed49132fe3c3d6312e8eb047ea80a1
