@@ -4,8 +4,8 @@
 
 FOLDER has `corpus.jsonl` and `questions.jsonl` of SQuAD (docs/evaluation.md). Its answers are made
 by rule from its sentences. The cut-off is chosen on every other article; the first tables are of
-those that are left. `--cost N` answers N questions without and with citations, by a scripted model and by
-the default local one.
+those that are left. `--cost N` answers N questions without and with citations, by a scripted model
+and by the default local one.
 """
 
 import argparse

@@ -48,6 +48,8 @@ _WHOLE = set(
     "is was are were be been has have had do does did can will it its he she they their his her"  # noqa: SIM905
     " this that these there i we you".split()
 )
+_PRONOUNS = frozenset(["he", "she", "it", "they", "him", "her", "them", "his", "its", "their"])
+_NUMERIC = re.compile(r"\d")
 PATIENCE = 5.0
 """Seconds that the end of an answer waits for sentences that are not checked."""
 
@@ -201,6 +203,14 @@ class _Window:
         return self.node.text[self.start : self.end]
 
 
+@dataclass(frozen=True)
+class _Passage:
+    """What a whole passage has of facts and of words."""
+
+    keys: set[str]
+    words: frozenset[str]
+
+
 @dataclass
 class _Found:
     """How well a window bears a sentence out, but for the facts that its passage lacks."""
@@ -234,7 +244,7 @@ class Checker:
         self._windows = list(_windows(self._nodes))
         self._counts = Counter(word for window in self._windows for word in window.words)
         self._vectors: dict[str, Vector] = {}
-        self._keys: dict[str, set[str]] = {}
+        self._passages: dict[str, _Passage] = {}
 
     def check(self, sentence: str, start: int, hinted: Collection[int] = ()) -> Citation:
         """What bears out `sentence`, which begins at `start` in the answer. `hinted` are the
@@ -270,7 +280,7 @@ class Checker:
         found = []
         for n in order[:COMPARED]:
             window, share = self._windows[n], shares[n]
-            missing = facts.missing(sentence, self._keys_of(window.node))
+            missing = self._missing(sentence, weights.keys(), window)
             if missing and not fragment:
                 lacking = set(_content(" ".join(missing)))
                 others = {word: weight for word, weight in weights.items() if word not in lacking}
@@ -299,14 +309,34 @@ class Checker:
         weight = math.log(1 + len(self._windows) / (1 + self._counts[word]))
         return weight * ASKED if word in self._asked else weight
 
-    def _keys_of(self, node: Node) -> set[str]:
-        """What the passage has of numbers, dates and names, its headings and its file's name
-        included; of a passage that was cut the whole."""
-        if node.id_ not in self._keys:
-            whole = [each for each in self._nodes if each.holds(node)]
-            texts = [node.file_name, *node.headings, *(each.text for each in whole)]
-            self._keys[node.id_] = facts.keys("\n".join(texts))
-        return self._keys[node.id_]
+    def _missing(self, sentence: str, words: Collection[str], window: _Window) -> tuple[str, ...]:
+        """The facts of `sentence` that its passage lacks.
+
+        One that stands elsewhere in the passage counts where more of the sentence comes from
+        there; else it was put in the place of another. A name counts where a pronoun stands for it.
+        """
+        above = "\n".join((window.node.file_name, *window.node.headings))
+        lacking = facts.missing(sentence, facts.keys(f"{above}\n{window.text}"))
+        if not lacking:
+            return ()
+        passage = self._passage_of(window.node)
+        missing = facts.missing(sentence, passage.keys)
+        more = set(words) - window.words - set(_content(" ".join(lacking)))
+        if more & passage.words:
+            return missing
+        named = not _PRONOUNS.isdisjoint(_words(window.text))
+        return tuple(
+            fact for fact in lacking if fact in missing or not named or _NUMERIC.search(fact)
+        )
+
+    def _passage_of(self, node: Node) -> _Passage:
+        """What the passage has, its headings and its file's name included; of a passage that was
+        cut the whole."""
+        if node.id_ not in self._passages:
+            whole = (each.text for each in self._nodes if each.holds(node))
+            text = "\n".join((node.file_name, *node.headings, *whole))
+            self._passages[node.id_] = _Passage(facts.keys(text), frozenset(_content(text)))
+        return self._passages[node.id_]
 
 
 def _windows(nodes: Iterable[Node]) -> Iterator[_Window]:
