@@ -2,7 +2,7 @@
 
 import pytest
 
-from rag.answering.postprocessing import SimilarityPostprocessor, merge_neighbours
+from rag.answering.postprocessing import First, SimilarityPostprocessor, merge_neighbours
 from rag.types import Node, NodeWithScore
 from tests.answering.conftest import hit
 
@@ -55,3 +55,8 @@ def test_passages_of_other_documents_or_from_elsewhere_are_no_neighbours() -> No
     moved = [passage(0), hit("Second.", ordinal=1, start=99)]
     assert merge_neighbours(moved) == moved
     assert merge_neighbours([]) == []
+
+
+@pytest.mark.parametrize("number", [1, 3, 9])
+def test_the_first_are_kept(number: int) -> None:
+    assert First(number)(FOUND, "q") == FOUND[:number]

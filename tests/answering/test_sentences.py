@@ -80,3 +80,10 @@ def test_headings_are_read_with_each_sentence() -> None:
 def test_of_nothing_nothing_is_left() -> None:
     assert BestSentences(HashEmbedding())([], "x") == []
     assert best(hit("")).text == ""
+
+
+@pytest.mark.parametrize(("passages", "found"), [(1, "Cats sleep."), (4, "The Rhine rises.")])
+def test_in_how_many_passages_it_is_sought(passages: int, found: str) -> None:
+    nodes = [hit(text) for text in ("Cats sleep.", "Dogs bark.", "Cows moo.", "The Rhine rises.")]
+    (best,) = BestSentences(HashEmbedding(), passages)(nodes, "Where does the Rhine rise?")
+    assert best.text == found
