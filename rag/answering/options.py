@@ -69,11 +69,14 @@ class AnswerOptions:
                 f"{MAX_SYSTEM_PROMPT:,} are taken. Shorten it, or add the text as a document."
             )
 
-    @property
-    def prompts(self) -> Prompts:
-        """The usual templates, with style and language in their wording."""
-        how = "" if self.style == "usual" else _HOW[self.style]
-        language = f"Write the answer in {self.language}." if self.language else ""
+    def prompts(self, *, small: bool = False) -> Prompts:
+        """The usual templates, with style and language in their wording.
+
+        Not for a `small` model: told of a language it answers in none, and of a style, worse
+        (docs/decisions.md).
+        """
+        how = "" if self.style == "usual" or small else _HOW[self.style]
+        language = f"Write the answer in {self.language}." if self.language and not small else ""
         wish = " ".join(filter(None, (f"Answer {how}." if how else "", language)))
 
         def worded(template: str, usual: str) -> str:

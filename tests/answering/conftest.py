@@ -5,7 +5,7 @@ from typing import Any
 
 from rag.answering.events import Event, Status
 from rag.llms.protocol import TextStream
-from rag.types import ChatMessage, Completion, Node, NodeWithScore, Prefill, Reasoning
+from rag.types import ChatMessage, Completion, Node, NodeWithScore, Prefill, Queued, Reasoning
 
 GUARD = 20
 """Seconds after which a test that hangs is given up."""
@@ -13,7 +13,7 @@ GUARD = 20
 MANY = 500
 """Calls of a model that no answer needs."""
 
-Piece = str | Reasoning | Prefill | Exception | Completion
+Piece = str | Reasoning | Queued | Prefill | Exception | Completion
 
 
 class Says:

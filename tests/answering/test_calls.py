@@ -11,7 +11,7 @@ from rag.answering.calls import Calls, Part, both
 from rag.answering.events import READING, TOGETHER, Begun, Event, Timings
 from rag.errors import ContextWindowError, ProviderError
 from rag.llms.scripted import ScriptedLLM
-from rag.types import ChatMessage, Completion, Prefill, Reasoning, Usage
+from rag.types import ChatMessage, Completion, Prefill, Queued, Reasoning, Usage
 from tests.answering.conftest import Piece, Says, of, statuses, text_of
 
 ASKED = [ChatMessage("user", "Why is it blue?")]
@@ -286,6 +286,15 @@ def test_when_it_thinks_and_when_it_writes_is_told_once() -> None:
     assert statuses(events) == ["Thinking", "Writing"]
     assert events.index(Reasoning("Hm.")) == 2  # after Begun, and what it does
     assert statuses(Calls(Says([" "]), None).write(ASKED)) == []
+
+
+def test_what_it_waits_for_is_told() -> None:
+    llm = Says([Queued(2), Queued(1), Queued(0), "a"])
+    told = [f"Waiting for {answers} before this one" for answers in ("2 answers", "1 answer")]
+    assert statuses(Calls(llm, None).write(ASKED)) == [*told, "Writing"]
+    assert statuses(Calls(llm, None).write(ASKED, part())) == [
+        *told, "Reading 3 passages", "Writing"
+    ]  # fmt: skip
 
 
 def part(first: int = 1, total: int = 3, doing: str = READING) -> Part:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rag.answering import events
-from rag.answering.events import READING, SEARCHING, STATUSES, TOGETHER, Status
+from rag.answering.events import READING, SEARCHING, STATUSES, TOGETHER, WAITING, Status
 
 ANSWERING = Path(events.__file__).parent
 
@@ -18,6 +18,7 @@ ANSWERING = Path(events.__file__).parent
         (Status(READING, 3, 5), "Reading passages 3 of 5"),
         (Status(READING, 0, 4), "Reading 4 passages"),
         (Status(READING, 0, 1), "Reading 1 passage"),
+        (Status(WAITING, 0, 1), "Waiting for 1 answer before this one"),
         (Status(TOGETHER, 0, 2), "Putting 2 answers together"),
         (Status(TOGETHER, 1, 3), "Putting answers together 1 of 3"),
     ],

@@ -25,12 +25,12 @@ def filled(prompts: Prompts, name: str) -> str:
 
 
 def test_what_is_not_set_changes_no_prompt() -> None:
-    assert USUAL.prompts == Prompts()
+    assert USUAL.prompts() == Prompts()
 
 
 @pytest.mark.parametrize("style", [style for style in get_args(Style) if style != "usual"])
 def test_a_style_is_in_every_prompt_that_answers(style: Style) -> None:
-    prompts = AnswerOptions(style=style).prompts
+    prompts = AnswerOptions(style=style).prompts()
     said = {filled(prompts, name) for name in ANSWERING}
     usual = {filled(Prompts(), name) for name in ANSWERING}
     assert not said & usual
@@ -39,14 +39,14 @@ def test_a_style_is_in_every_prompt_that_answers(style: Style) -> None:
 
 def test_a_language_is_in_every_prompt_that_answers() -> None:
     for style in get_args(Style):
-        prompts = AnswerOptions(style=style, language="German").prompts
+        prompts = AnswerOptions(style=style, language="German").prompts()
         for name in ANSWERING:
             assert filled(prompts, name).count(" in German.") == 1
         assert "German" not in filled(prompts, "condense_template")
 
 
 def test_the_wording() -> None:
-    prompts = AnswerOptions(style="brief", language="German").prompts
+    prompts = AnswerOptions(style="brief", language="German").prompts()
     assert filled(prompts, "text_qa_template") == (
         "Context from my documents:\n-----\n{x}\n\n-----\n"
         "Using this context and not prior knowledge, answer the query in one short sentence. "
@@ -55,12 +55,12 @@ def test_the_wording() -> None:
     assert filled(prompts, "simple_template") == (
         "{x}\n\nAnswer in one short sentence. Write the answer in German."
     )
-    prompts = AnswerOptions(language="German").prompts
+    prompts = AnswerOptions(language="German").prompts()
     assert filled(prompts, "simple_template") == "{x}\n\nWrite the answer in German."
 
 
 def test_a_system_prompt_may_hold_anything() -> None:
-    prompts = AnswerOptions(system_prompt=" Answer as {json}, {} and {{. ").prompts
+    prompts = AnswerOptions(system_prompt=" Answer as {json}, {} and {{. ").prompts()
     system, _ = prompts.messages("simple_template", {"query_str": "Why?"})
     assert (system.role, system.content) == ("system", "Answer as {json}, {} and {{.")
 
