@@ -14,7 +14,7 @@ from itertools import zip_longest
 from rag.answering.budget import Passages
 from rag.answering.calls import Calls
 from rag.answering.events import Sources
-from rag.answering.follow_ups import depends
+from rag.answering.follow_ups import points_back
 from rag.answering.prompts import passage
 from rag.answering.relevance import RelevancePostprocessor
 from rag.config import Config
@@ -33,6 +33,8 @@ TRIED = 16
 """Questions that are searched for at most; each takes as long as a search."""
 WRITTEN = 120
 """Tokens that a model may write."""
+BEGINNING = 500
+"""Characters of the passage that was answered from, to which others are sought."""
 LONG = 100
 """Characters of a question that nobody reads before clicking."""
 ALIKE = 0.6
@@ -101,42 +103,41 @@ def suggest(
 ) -> Generator[str, None, None]:
     """At most `MOST` questions, one by one; empty texts between, at which the reader can stop.
 
-    `asked` are the questions of the conversation, that of the answer last, as it was searched for;
-    `sources` are that answer's. `llm` writes some where it is not small; the rest is made by rule.
-    Raises what the search raises.
+    `asked` are the questions of the conversation, at least one, that of the answer last, as it was
+    searched for; `sources` are that answer's. None leads to the passages of the answer, nor two to
+    the same passage. `llm` writes some where it is not small; the rest is made by rule. Raises what
+    the search raises.
     """
     given = [hit.node for hit in sources.nodes]
-    if not asked or not given:
-        return
-    yield ""
-    found = [*sources.others, *retriever.retrieve(asked[-1])]
-    yield ""
-    found += retriever.retrieve(given[0].embedded_text[:500])
+    found = list(sources.others)
+    for text in (asked[-1], *(node.embedded_text[:BEGINNING] for node in given[:1])):
+        yield ""
+        found += retriever.retrieve(text)
     near = {hit.node.id_: hit for hit in found if not _among(hit.node, given)}
     if not near:
         return
     cutoff = RelevancePostprocessor(embed_model, config.relevance_cutoff).cutoff
-    taken, leads_to = list(asked), list(given)
+    known, leads_to = list(asked), given
     tried = 0
-    for question in _candidates(asked, list(near.values()), llm):
-        if tried == TRIED or len(taken) == len(asked) + MOST:
-            return
-        if not question or any(_alike(question, other) for other in taken):
+    with closing(_candidates(asked, list(near.values()), llm)) as candidates:
+        for question in candidates:
             yield ""
-            continue
-        tried += 1
-        hits = retriever.retrieve(question)
-        if hits and hits[0].get_score() >= cutoff and not _among(hits[0].node, leads_to):
-            taken.append(question)
-            leads_to.append(hits[0].node)
-            yield question
-        else:
-            yield ""
+            if not question or any(_alike(question, other) for other in known):
+                continue
+            tried += 1
+            hits = retriever.retrieve(question)
+            if hits and hits[0].get_score() >= cutoff and not _among(hits[0].node, leads_to):
+                known.append(question)
+                leads_to.append(hits[0].node)
+                yield question
+            if tried == TRIED or len(known) == len(asked) + MOST:
+                return
 
 
 def _candidates(
     asked: Sequence[str], near: Sequence[NodeWithScore], llm: LLM | None
-) -> Iterator[str]:
+) -> Generator[str, None, None]:
+    """What could be asked, and empty texts while a model writes it."""
     if llm and not llm.is_small:
         try:
             yield from _written(asked, near, llm)
@@ -167,7 +168,11 @@ def _written(asked: Sequence[str], near: Sequence[NodeWithScore], llm: LLM) -> I
         lines = lines[:-1]
     for line in lines:
         question = _NUMBERING.sub("", line).strip(" *_\"'“”")
-        if question.endswith(("?", "？", "؟")) and len(question) <= LONG and not depends(question):
+        if (
+            question.endswith(("?", "？", "؟"))
+            and len(question) <= LONG
+            and not points_back(question)
+        ):
             yield question
 
 
@@ -177,7 +182,7 @@ def questions_of(node: Node) -> Iterator[str]:
     heading = _NUMBERING.sub("", " ".join(node.headings[-1].split())) if node.headings else ""
     if 2 < len(heading) <= LONG and not _NO_SUBJECT.fullmatch(heading.strip(" .:")):
         if heading.endswith(("?", "？", "؟")):
-            if not depends(heading):
+            if not points_back(heading):
                 yield heading
         elif not english:
             yield heading
@@ -254,6 +259,4 @@ def _words(question: str) -> set[str]:
 def _alike(one: str, other: str) -> bool:
     """Whether they ask the same, by their words."""
     words, others = _words(one), _words(other)
-    return len(words & others) >= ALIKE * min(len(words), len(others)) > 0 and (
-        len(words & others) >= ALIKE * max(len(words), len(others)) or words == others
-    )
+    return len(words & others) >= ALIKE * max(len(words), len(others))

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from rag.answering.postprocessing import SimilarityPostprocessor, merge_neighbours
+from rag.answering.postprocessing import First, SimilarityPostprocessor, merge_neighbours
 from rag.types import Node, NodeWithScore
 from tests.answering.conftest import hit
 
@@ -66,3 +66,8 @@ def test_neighbours_were_found_by_whatever_found_one_of_them() -> None:
     ]
     (merged,) = merge_neighbours(found)
     assert merged.found_by == ("meaning", "words")
+
+
+@pytest.mark.parametrize("number", [1, 3, 9])
+def test_the_first_are_kept(number: int) -> None:
+    assert First(number)(FOUND, "q") == FOUND[:number]
