@@ -37,12 +37,14 @@ def test_making_it_touches_no_disk_and_starts_nothing(config: Config, samples: P
 
 
 def test_once_ready_there_is_nothing_to_say(backend: Backend) -> None:
-    assert backend.status() == ""
+    assert backend.pending() is None
     assert [document.name for document in backend.sample_documents()] == ["sample.txt"]
 
 
-def test_the_status_tells_what_is_waited_for(unstarted: Backend) -> None:
-    assert "Preparing" in unstarted.status()
+def test_what_is_waited_for_is_pending(unstarted: Backend) -> None:
+    pending = unstarted.pending()
+    assert pending
+    assert "Preparing" in pending.status
     assert unstarted.sample_documents() == []
 
 
@@ -130,7 +132,9 @@ def test_a_model_that_cannot_be_had_is_told_and_not_tried_again_by_looking(
     backend.samples.result()
     first = backend.catalog.prepare(missing, again=False)
     for _ in range(3):
-        assert "no folder" in backend.status()
+        pending = backend.pending()
+        assert pending
+        assert "no folder" in pending.status
     assert backend.catalog.prepare(missing, again=False) is first
     backend.samples.result().close()
 
