@@ -10,11 +10,14 @@ from typing import Any
 import gradio as gr
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from reportlab.lib.pagesizes import A4
+from reportlab.pdfgen.canvas import Canvas
 
 from rag.config import DEFAULT_MODEL, Config
 from rag.index.embedding import Embedding, HashEmbedding
 from rag.llms.huggingface import HuggingFaceLLM
 from rag.llms.protocol import LLM
+from rag.llms.scripted import Script, ScriptedLLM
 from rag.ui.backend import Backend
 from rag.ui.page import build, launch
 
@@ -30,8 +33,26 @@ ARGUMENTS = (
 PATIENCE = 120_000
 """Milliseconds after which a page that does not come to its end is given up."""
 
+FONT = "Helvetica", 14
+LEFT = 72
+LINES = (
+    {
+        720: "The lighthouse of Farholm was built in 1847.",
+        690: "Its lamp is lit every evening at six.",
+        660: "The keeper writes the weather into a blue book.",
+    },
+    {
+        720: "The harbour of Farholm has 32 berths for boats.",
+        690: "A berth costs 14 euros a night.",
+        660: "Dogs are welcome on the northern pier.",
+    },
+)
+"""The document of the tests: for each page the text of its lines by their height, in points from
+the foot of the page."""
+
 Screenshot = Callable[[Page, str], None]
 NewPage = Callable[..., Page]
+Says = Callable[..., ScriptedLLM]
 
 
 def free_port() -> int:
@@ -198,3 +219,42 @@ def screenshot() -> Screenshot:
         page.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled")
 
     return take
+
+
+@pytest.fixture(scope="session")
+def harbour(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A PDF of two pages, whose lines are where `LINES` says."""
+    file = tmp_path_factory.mktemp("documents") / "harbour.pdf"
+    canvas = Canvas(str(file), pagesize=A4)
+    for lines in LINES:
+        canvas.setFont(*FONT)
+        for y, text in lines.items():
+            canvas.drawString(LEFT, y, text)
+        canvas.showPage()
+    canvas.save()
+    return file
+
+
+@pytest.fixture(scope="session")
+def scripted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """An app of two models that say what a test has them say."""
+    data_dir = tmp_path_factory.mktemp("scripted")
+    models = {"scripted": ScriptedLLM(), DEFAULT_MODEL: ScriptedLLM("The other answer.")}
+    app = scripted_app(data_dir, models)
+    yield app
+    app.stop()
+
+
+@pytest.fixture
+def says(app: App) -> Iterator[Says]:
+    """Sets what the model says, how fast, and after what it fails."""
+
+    def say(script: Script, *, model: str = "scripted", **pace: Any) -> ScriptedLLM:
+        llm = app.models[model]
+        assert isinstance(llm, ScriptedLLM)
+        fresh = ScriptedLLM(script, **pace)
+        vars(llm).update(vars(fresh))
+        return llm
+
+    yield say
+    say("The answer.")

@@ -63,3 +63,8 @@ def documents(page: Page) -> list[str]:
 
 def conversations(page: Page) -> list[str]:
     return page.locator("#conversations .name").all_inner_texts()
+
+
+def mark(page: Page, number: int) -> Locator:
+    """The mark behind a checked sentence."""
+    return page.locator("#chat button.cite").nth(number)
