@@ -40,6 +40,7 @@ LINES = (
         720: "The lighthouse of Farholm was built in 1847.",
         690: "Its lamp is lit every evening at six.",
         660: "The keeper writes the weather into a blue book.",
+        630: "The keeper paints the whole tower white every 9 years.",
     },
     {
         720: "The harbour of Farholm has 32 berths for boats.",

@@ -97,16 +97,16 @@ def test_marks_appear_while_the_text_grows_and_open_the_right_line_of_the_right_
 
 
 def test_a_changed_number_shows(page: Page, says: Says, screenshot: Screenshot) -> None:
-    says("The harbour of Farholm has 36 berths for boats. A berth costs 14 euros a night.")
-    ask(page, "How many berths has the harbour of Farholm?")
+    says("The keeper paints the whole tower white every 7 years. A berth costs 14 euros a night.")
+    ask(page, "When is the tower painted, and what does a berth cost?")
     wait_for_answers(page, 1)
     expect(page.locator("#chat button.cite.partly")).to_have_count(1)
     expect(page.locator("#chat button.cite.partly")).to_have_attribute(
-        "aria-label", re.compile("harbour.pdf, page 2.*36")
+        "aria-label", re.compile("harbour.pdf, page 1.*it does not say 7")
     )
     expect(page.locator("#chat button.cite.supported")).to_have_count(1)
     mark(page, 0).click()
-    expect(page.locator("#panel .viewer-quote")).to_contain_text("has 32 berths")
+    expect(page.locator("#panel .viewer-quote")).to_contain_text("every 9 years")
     screenshot(page, "changed-number")
 
 
@@ -250,9 +250,10 @@ def test_a_document_without_pages_is_shown_as_text_at_the_sentence(
 
 
 def test_what_looks_like_html_in_documents_and_their_names_is_text(
-    page: Page, says: Says, tmp_path: Path
+    new_page: NewPage, says: Says, tmp_path: Path
 ) -> None:
     """No script of it runs, and nothing is loaded: both would fail the test at its end."""
+    page = new_page()
     bad = "<img src=x onerror=alert(1)><script>alert(2)</script>"
     file = tmp_path / "<b onmouseover=alert(3)>notes<img src=http:x>.txt"
     file.write_text(f"The {bad} moon of Farholm is made of granite.")
