@@ -344,7 +344,7 @@ class Chat:
         try:
             self.feedback.give(turn, answer, text)
         except RivuletError as error:
-            gr.Warning(str(error))
+            gr.Warning(look.say(str(error)))
         else:
             if do == "comment":
                 gr.Info(look.say("Thank you. It is kept for whoever runs this page."))
@@ -358,7 +358,8 @@ class Chat:
         try:
             change(*arguments)
         except OSError as error:
-            session.notes.append(Note("bad", f"It could not be saved: {error.strerror}."))
+            text = "It could not be saved: {error}."
+            session.notes.append(Note("bad", text, {"error": error.strerror}))
 
     def _is_model(self, name: str) -> bool:
         """Whether a person may have this model answer."""
@@ -372,7 +373,7 @@ class Chat:
                 look.say(
                     "The question has more than {number} characters. Shorten it, or add the text "
                     "as a document.",
-                    number=f"{MAX_QUESTION:,}",
+                    number=MAX_QUESTION,
                 )
             )
         return len(question) > MAX_QUESTION

@@ -78,9 +78,9 @@ class Answer:
         else:
             facts = [label(self.model)] if self.model else []
         if (seconds := self.timings.first_token) is not None:
-            facts.append(say("first token {seconds} s", seconds=f"{seconds:.1f}"))
+            facts.append(say("first token {seconds} s", seconds=round(seconds, 1)))
         if (speed := self.timings.tokens_per_second) is not None:
-            facts.append(say("{number} tokens/s", number=f"{speed:.0f}"))
+            facts.append(say("{number} tokens/s", number=round(speed)))
         if len(self.sources) == 1:
             facts.append(say("1 passage"))
         elif self.sources:

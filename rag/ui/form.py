@@ -95,7 +95,8 @@ class Form:
         request: gr.Request,
     ) -> None:
         """Keep the settings; what is as the program has it is left to that."""
-        config, session = self.backend.config, look_of(self.backend, request).session
+        config, look = self.backend.config, look_of(self.backend, request)
+        session = look.session
         try:
             options = AnswerOptions(
                 None if top_k == config.top_k else int(top_k),
@@ -107,7 +108,7 @@ class Form:
             )
             session.prefer(replace(session.preferences, options=options))
         except (ConfigurationError, OSError) as error:
-            gr.Warning(str(error))
+            gr.Warning(look.say(str(error)))
 
     def reset(self, request: gr.Request) -> tuple[Any, ...]:
         """All as the program has it."""
@@ -115,5 +116,5 @@ class Form:
         try:
             look.session.prefer(replace(look.session.preferences, options=AnswerOptions()))
         except OSError as error:
-            gr.Warning(str(error))
+            gr.Warning(look.say(str(error)))
         return self.shown(look.session, look.say)

@@ -1,4 +1,8 @@
 () => {
+  // Gradio tells the language of its own texts, which it has in more languages than we have.
+  const language = navigator.language.split('-')[0];
+  document.documentElement.lang = LANGUAGES.includes(language) ? language : 'en';
+
   // Where the list would cover the conversation, it is opened only when asked for.
   if (window.innerWidth <= 900) document.querySelector('#left.open .toggle-button')?.click();
 

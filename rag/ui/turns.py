@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from rag.answering.events import Status
+from rag.answering.prompts import OURS
 from rag.llms.catalog import label
 from rag.preparation import Preparation
-from rag.types import Citation, NodeWithScore
+from rag.types import Citation, Node, NodeWithScore
 from rag.ui.blocks import blocks, left_open
 from rag.ui.conversations import Answer, Conversation, Entry, Turn
 from rag.ui.jobs import Job
@@ -140,7 +141,8 @@ def _answer(
     def mark(number: int, citation: Citation) -> str:
         return cite(f"{answer.key}:{number}", citation, answer, say)
 
-    said = blocks(answer.text, answer.citations, mark, answer.key)
+    text = say(answer.text) if answer.text in OURS else answer.text
+    said = blocks(text, answer.citations, mark, answer.key)
     if said and answer.finish_reason is None:
         said[-1] = left_open(said[-1])
     for number, block in enumerate(said):
@@ -148,8 +150,8 @@ def _answer(
     if doing:
         yield _part("status", "status", _doing(doing, say))
     if answer.error:
-        error = html.escape(answer.error)
-        yield _part("error", "", f'<p class="error" role="alert">{error}</p>')
+        error = html.escape(say(answer.error))
+        yield _part("error", "", f'<p class="error" role="alert" dir="auto">{error}</p>')
     if answer.finish_reason is None:
         return
     if answer.sources or answer.others:
@@ -189,7 +191,9 @@ def _doing(doing: Doing, say: Say) -> str:
     elif isinstance(doing, Job):
         text = say("Reading {name}", name=doing.name)
     elif doing.done:
-        text = say("{doing} {done} of {total}", **{**vars(doing), "doing": say(doing.text)})
+        text = say(
+            "{doing} {done} of {total}", doing=say(doing.text), done=doing.done, total=doing.total
+        )
     elif doing.total:
         text = say("{doing}: {total}", doing=say(doing.text), total=doing.total)
     else:
@@ -207,7 +211,7 @@ def cite(key: str, citation: Citation, answer: Answer, say: Say) -> str:
     else:
         number = answer.number_of(citation.node)
         shown, kind = str(number or "·"), citation.support
-        title = say("Source {number}: {place}", number=shown, place=citation.node.label)
+        title = say("Source {number}: {place}", number=shown, place=_label(citation.node, say))
         if citation.support == "partly":
             missing = ", ".join(citation.missing)
             title += ". " + say("Partly: it does not say {missing}", missing=missing)
@@ -242,14 +246,21 @@ def _sources(answer: Answer, say: Say) -> str:
 
 def _source(answer: Answer, number: int, hit: NodeWithScore, say: Say) -> str:
     node = hit.node
-    place = say("page {number}", number=node.page) if node.page else " › ".join(node.headings)
-    name = html.escape(say("Show source {number}: {place}", number=number, place=node.label))
+    place = say("page {page}", page=str(node.page)) if node.page else " › ".join(node.headings)
+    name = html.escape(say("Show source {number}: {place}", number=number, place=_label(node, say)))
     return (
         f'<li><button type="button" class="source" data-on="open" data-do="source" '
         f'data-key="{answer.key}:{number - 1}" aria-label="{name}">'
-        f'<span class="number">{number}</span> <b>{html.escape(node.file_name)}</b> '
-        f"<small>{html.escape(place)}</small></button></li>"
+        f'<span class="number">{number}</span> <b dir="auto">{html.escape(node.file_name)}</b> '
+        f'<small dir="auto">{html.escape(place)}</small></button></li>'
     )
+
+
+def _label(node: Node, say: Say) -> str:
+    """`node.label` in a person's language."""
+    if not node.page:
+        return node.label
+    return say("{name}, page {page}", name=node.file_name, page=str(node.page))
 
 
 def _actions(turn: Turn, answer: Answer, shown: Shown) -> str:
@@ -318,7 +329,8 @@ def button(
     if pressed is not None:
         named += f' aria-pressed="{str(pressed).lower()}"'
     return (
-        f'<button type="button" class="{"icon" if sign else "text"}" data-on="{on}" data-do="{do}" '
+        f'<button type="button" class="{"icon" if sign else "text"}" dir="auto" '
+        f'data-on="{on}" data-do="{do}" '
         f'data-key="{html.escape(key)}"{named}{edits}>{html.escape(text)}</button>'
     )
 

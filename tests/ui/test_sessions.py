@@ -353,7 +353,7 @@ def test_a_damaged_conversation_costs_only_itself(
     assert (again.folder / "conversations" / aside).read_bytes() == whole
     (note,) = again.notes
     assert note.kind == "bad"
-    assert aside in note.text
+    assert aside in note.said()
     assert Session(folder / "x").notes == []  # told once
     assert Session(folder / "x").conversations == [other.entry]
 
@@ -367,7 +367,7 @@ def test_one_that_turns_out_damaged_when_it_is_opened(folder: Path) -> None:
     assert len(again.conversations) == 2
     assert again.conversation(damaged.key) is None
     assert again.conversations == [other.entry]
-    assert "“Why? 🙂”" in again.notes[0].text
+    assert "“Why? 🙂”" in again.notes[0].said()
     assert files(again) == sorted([f"{damaged.key}.damaged.json", f"{other.key}.json"])
 
 
@@ -378,7 +378,7 @@ def test_one_that_may_not_be_read_is_not_laid_aside(folder: Path) -> None:
     session._file(conversation.key).chmod(0)
     again = Session(folder / "x")
     assert again.conversations == []
-    assert "Permission denied" in again.notes[0].text
+    assert "Permission denied" in again.notes[0].said()
     session._file(conversation.key).chmod(0o600)
     assert Session(folder / "x").conversations == [conversation.entry]
 
