@@ -181,6 +181,8 @@ class Terminal:
             self._screen.say(f"(searched for: {response.searched_for})")
         if response.finish_reason in ENDINGS:
             self._screen.say(f"({ENDINGS[response.finish_reason]})")
+        if response.citations:
+            print(f"\n{response.get_formatted_citations()}", flush=True)
         if nearest := response.source_nodes or response.other_nodes:
             print(f"\n{formatted(nearest)}\n", flush=True)
 

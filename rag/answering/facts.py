@@ -177,8 +177,8 @@ def _is_name(tokens: list[re.Match[str]], place: int, *, german: bool) -> bool:
     if not text[0].isupper():
         return False
     if len(text) == 1:  # an initial, unless in such as "vitamin C"
-        after = tokens[place].string[tokens[place].end() :][:1]
-        return place > 0 and text != "I" and after != "."
+        initial = re.match(r"\.\W*\w", tokens[place].string[tokens[place].end() :])
+        return place > 0 and text != "I" and not initial
     if text.isupper():
         return True
     if _folded(text) in STOP or german:

@@ -5,7 +5,7 @@ the answer; whoever iterates it reads the rest. Names are those of LlamaIndex.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,6 +26,8 @@ from rag.answering.events import (
 from rag.types import Citation, FinishReason, NodeWithScore, Reasoning, Usage
 
 T = TypeVar("T")
+
+NOT_FOUND = "not found in your documents"
 
 
 @dataclass
@@ -66,6 +68,14 @@ class Response:
         """Each source's place, its score where it has one, and the first `length` characters of
         its text."""
         return formatted(self.source_nodes, length)
+
+    def get_formatted_citations(self, length: int = 100) -> str:
+        """The first `length` characters of each sentence that was checked, and what bears it out:
+        the number and the place of the passage, and the score."""
+        numbers = numbered(self.citations)
+        return "\n".join(
+            _formatted_citation(self.response, each, numbers, length) for each in self.citations
+        )
 
     def take(self, event: Event) -> None:
         """Note what `event` tells."""
@@ -108,6 +118,27 @@ def formatted(nodes: Iterable[NodeWithScore], length: int = 100) -> str:
     return "\n\n".join(
         f"> Source ({_place_and_score(hit)}): {shorten_text(hit.text, length)}" for hit in nodes
     )
+
+
+def numbered(citations: Iterable[Citation]) -> dict[str, int]:
+    """The passages that are cited, by their identity, numbered from 1 as they come in an answer."""
+    cited = dict.fromkeys(each.node.id_ for each in citations if each.node)
+    return {id_: number for number, id_ in enumerate(cited, 1)}
+
+
+def _formatted_citation(
+    answer: str, citation: Citation, numbers: Mapping[str, int], length: int
+) -> str:
+    sentence = shorten_text(answer[citation.start : citation.end], length)
+    if not citation.node:
+        return f'> [-] "{sentence}" {NOT_FOUND}'
+    mark = f'> [{numbers[citation.node.id_]}] "{sentence}"'
+    place = f"{citation.node.label}, {citation.score:.2f}"
+    if citation.support == "partly":
+        lacking = ", ".join(citation.missing)
+        verb = "is" if len(citation.missing) == 1 else "are"
+        return f"{mark} partly: {lacking} {verb} not in it ({place})"
+    return f"{mark} {place}"
 
 
 def _place_and_score(hit: NodeWithScore) -> str:
@@ -175,6 +206,9 @@ class _Growing:
 
     def get_formatted_sources(self, length: int = 100) -> str:
         return self._answer.get_formatted_sources(length)
+
+    def get_formatted_citations(self, length: int = 100) -> str:
+        return self._answer.get_formatted_citations(length)
 
     def _close(self) -> None:
         self._answer.finish_reason = self._answer.finish_reason or "stopped"

@@ -25,8 +25,8 @@ _GROWING = re.compile(r"(?!\([\s\d#])(?!.*\d{3})[\[(【](?:[\w .,;:&#^–-]*$|[^
 """What may become one by further text, but for its words."""
 _LONGEST = 60
 """Characters of one at most."""
-_POINT = re.compile(r"`+|~+|\n|[ \t]*[\[(【]|[ \t]+$")
-"""Where something has to be looked at: code, lines, brackets, and space before what may follow."""
+_POINT = re.compile(r"`+|~+|\n|[ \t]*[\[(【]")
+"""Where something has to be looked at: code, lines, and brackets with the space before them."""
 # `str.lower` would change the length of some texts.
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
@@ -138,10 +138,11 @@ class ReasoningTags:
 
 class SourceMarkers:
     """Takes the markers of sources out of an answer that a model wrote of its own accord, such as
-    [1], and the space before them.
+    [1], and the space before them where that came in the same piece: a piece that may be no
+    beginning of one is passed as it is.
 
     Left as they are: links, definitions of links, and code. `found` has each marker's numbers, and
-    how much text had been passed before it. Only what may be the beginning of one is held back.
+    how much text had been passed before it.
     """
 
     def __init__(self) -> None:
@@ -170,7 +171,7 @@ class SourceMarkers:
                 marker = _MARKER.match(text, bracket)
                 undecided = marker.end() == len(text) if marker else _may_go_on(text[bracket:])
             else:
-                marker, undecided = None, ends and sign[:1] in ("", "`", "~")
+                marker, undecided = None, ends and sign[:1] in ("`", "~")
             if undecided and not whole:
                 self._held = text[start:]
                 text = text[:start]

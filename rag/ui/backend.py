@@ -142,7 +142,7 @@ class Backend:
                 if self.samples.ready:
                     shelves.append((self.samples.result(), self._sample))
                 found = locate(node, begin, end, place, shelves)
-        except StoreError as error:
+        except RivuletError as error:
             return as_kept(node, begin, end, str(error))
         if isinstance(found, TextView):
             return found

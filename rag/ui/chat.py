@@ -211,7 +211,7 @@ class Chat:
             turns.conversations(look.session.conversations, look.conversation.key, look.say),
         )
 
-    def _tree(self, look: Look) -> dict[str, Any]:
+    def _tree(self, look: Look, known: dict[str, turns.Part] | None = None) -> dict[str, Any]:
         conversation, config = look.conversation, self.backend.config
         writing = self._writings.get(conversation.key)
         shown = turns.Shown(
@@ -219,7 +219,8 @@ class Chat:
         )
         now = writing.answer if writing and not writing.answer.finish_reason else None
         doing = writing.doing if writing else None
-        return {"key": conversation.key, "parts": turns.parts(conversation, shown, now, doing)}
+        parts = turns.parts(conversation, shown, now, doing, known)
+        return {"key": conversation.key, "parts": parts}
 
     def _box(self, look: Look) -> dict[str, Any]:
         return BUSY_BOX if look.conversation.lock.locked() else IDLE_BOX
@@ -285,6 +286,7 @@ class Chat:
         with writing.watched_by(look.tab):
             yield self.view(look, box=box)
             version, busy, told = writing.version, True, time.monotonic()
+            known: dict[str, turns.Part] = {}
             while True:
                 over, now = writing.over, writing.version
                 if look.conversation is not writing.conversation or now == version:
@@ -298,7 +300,7 @@ class Chat:
                     yield self.view(look)
                 else:
                     version, told = now, time.monotonic()
-                    yield self._tree(look), gr.skip(), gr.skip()
+                    yield self._tree(look, known), gr.skip(), gr.skip()
                 if over:
                     break
                 await asyncio.sleep(PACE if told > time.monotonic() - GLANCE else GLANCE)

@@ -22,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from rag.answering.events import ENDINGS, Timings
 from rag.answering.options import AnswerOptions
 from rag.answering.prompts import NOTHING_FOUND, NOTHING_LEFT
+from rag.errors import ConfigurationError
 from rag.llms.catalog import label
 from rag.types import Citation, FinishReason, Node, NodeWithScore, Usage, counted, well_formed
 from rag.ui.language import Say, english
@@ -187,7 +188,10 @@ def decode(key: str, text: str) -> Conversation:
             raise TypeError("its title is no text")
     except ValidationError as error:  # its own text quotes the conversation
         raise ValueError(f"{counted(error.error_count(), 'value')} in it cannot be") from None
-    except (KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
+    except (
+        *(KeyError, IndexError, TypeError, AttributeError, RecursionError),
+        ConfigurationError,  # options that cannot be set
+    ) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
     for each in turns:
         for answer in each.answers:

@@ -184,9 +184,9 @@ class Session:
         self._conversations = None
 
     def prefer(self, preferred: Preferences) -> None:
-        """Keep what the person has set, within its limits. Raises OSError, and it holds all the
-        same until the process ends."""
-        self.preferences = preferred.bounded()
+        """Keep what the person has set. Raises OSError, and it holds all the same until the process
+        ends."""
+        self.preferences = preferred
         with self.writing:
             if not self.forgotten:
                 _replace(self._preferences_file, preferences.encode(self.preferences))

@@ -15,7 +15,7 @@ from rag.answering.prompts import OURS
 from rag.llms.catalog import label
 from rag.preparation import Preparation
 from rag.types import Citation, Node, NodeWithScore
-from rag.ui.blocks import blocks
+from rag.ui.blocks import blocks, left_open
 from rag.ui.conversations import Answer, Conversation, Entry, Turn
 from rag.ui.jobs import Job
 from rag.ui.language import Say
@@ -53,11 +53,24 @@ def parts(
     shown: Shown,
     writing: Answer | None = None,
     doing: Doing | None = None,
+    known: dict[str, Part] | None = None,
 ) -> list[Part]:
-    """The whole conversation. `doing` is what is being done for the answer that is `writing`."""
+    """The whole conversation. `doing` is what is being done for the answer that is `writing`.
+
+    `known` are the turns that were made before, by their keys, and is added to: only that which is
+    being written is made again.
+    """
     if not conversation.turns:
         return [_part("welcome", "welcome", _welcome(shown.say))]
-    return [_turn(turn, shown, writing, doing) for turn in conversation.turns]
+    known = {} if known is None else known
+    made = []
+    for turn in list(conversation.turns):
+        last = turn is conversation.turns[-1]
+        part = known.get(turn.key) or _turn(turn, shown, writing, doing, last)
+        if not (last or writing in turn.answers):
+            known[turn.key] = part
+        made.append(part)
+    return made
 
 
 def _part(key: str, classes: str, markup: str) -> Part:
@@ -79,12 +92,14 @@ def _welcome(say: Say) -> str:
     return f'<h2>{title}</h2>{shown}<p class="suggestions">{asked}</p>'
 
 
-def _turn(turn: Turn, shown: Shown, writing: Answer | None, doing: Doing | None) -> Part:
+def _turn(
+    turn: Turn, shown: Shown, writing: Answer | None, doing: Doing | None, last: bool
+) -> Part:
     answers = [
         {
             "k": answer.key,
             "c": "answer" + (" writing" if answer is writing else ""),
-            "n": list(_answer(turn, answer, shown, doing if answer is writing else None)),
+            "n": list(_answer(turn, answer, shown, doing if answer is writing else None, last)),
         }
         for answer in turn.answers
     ]
@@ -112,7 +127,9 @@ def _question(turn: Turn, say: Say) -> str:
     )
 
 
-def _answer(turn: Turn, answer: Answer, shown: Shown, doing: Doing | None) -> Iterator[Part]:
+def _answer(
+    turn: Turn, answer: Answer, shown: Shown, doing: Doing | None, last: bool
+) -> Iterator[Part]:
     say = shown.say
     if len(turn.answers) > 1:
         yield _part("name", "name", f"<h4>{html.escape(label(answer.model))}</h4>")
@@ -125,7 +142,10 @@ def _answer(turn: Turn, answer: Answer, shown: Shown, doing: Doing | None) -> It
         return cite(f"{answer.key}:{number}", citation, answer, say)
 
     text = say(answer.text) if answer.text in OURS else answer.text
-    for number, block in enumerate(blocks(text, answer.citations, mark, answer.key)):
+    said = blocks(text, answer.citations, mark, answer.key)
+    if said and answer.finish_reason is None:
+        said[-1] = left_open(said[-1])
+    for number, block in enumerate(said):
         yield {**_part(f"text{number}", "said", block), "d": "auto"}
     if doing:
         yield _part("status", "status", _doing(doing, say))
@@ -139,7 +159,7 @@ def _answer(turn: Turn, answer: Answer, shown: Shown, doing: Doing | None) -> It
     facts = " · ".join(answer.facts(say))
     yield _part("facts", "facts", html.escape(facts))
     yield _part("actions", "actions", _actions(turn, answer, shown))
-    if answer.suggestions:
+    if answer.suggestions and last:
         yield _part("suggestions", "suggestions", _suggestions(answer, say))
 
 
@@ -254,14 +274,13 @@ def _actions(turn: Turn, answer: Answer, shown: Shown) -> str:
     if len(turn.answers) > 1:
         buttons.append(button(say("Keep only this"), "choose", key))
     if shown.feedback:
-        good, bad = answer.rating > 0, answer.rating < 0
-        buttons += [
-            button("👍", "rate", f"{key}:1", title=say("Good answer"), pressed=good),
-            button("👎", "rate", f"{key}:-1", title=say("Bad answer"), pressed=bad),
-        ]
+        for sign, rating, title in (("👍", 1, "Good answer"), ("👎", -1, "Bad answer")):
+            told = f"{say(title)}: {say('tell whoever runs this page')}"
+            pressed = answer.rating == rating
+            buttons.append(button(sign, "rate", f"{key}:{rating}", title=told, pressed=pressed))
         if answer.rating:
-            why = say("Say why")
-            buttons.append(_field(button(why, "comment", key, edits=edited(why, say))))
+            why = say("Say why, to whoever runs this page")
+            buttons.append(_field(button(say("Say why"), "comment", key, edits=edited(why, say))))
     return "".join(buttons)
 
 

@@ -477,9 +477,8 @@ def test_many_conversations_are_listed_quickly(folder: Path) -> None:
 def test_preferences_are_kept_and_taken_back(folder: Path) -> None:
     session = Session(folder / "x")
     assert session.preferences == Preferences()
-    session.prefer(Preferences("m", AnswerOptions(top_k=10**9)))
+    session.prefer(Preferences("m", AnswerOptions(top_k=20)))
     assert Session(folder / "x").preferences == session.preferences
-    assert session.preferences.options.top_k == 50
     session.prefer(Preferences())
     assert Session(folder / "x").preferences == Preferences()
 
@@ -669,3 +668,25 @@ def test_closing_stops_the_answers(sessions: Sessions) -> None:
     sessions.close()
     assert all(conversation.stop.is_set() for conversation in conversations)
     assert sessions._stores == {}
+
+
+def test_originals_that_a_crash_left_go_when_the_index_is_opened(
+    sessions: Sessions, folder: Path
+) -> None:
+    session = sessions.get("one")
+    put(sessions, session, "The sky is blue.")
+    (record,) = sessions.documents(session)
+    originals = session.folder / "originals"
+    (originals / "tmp").mkdir(parents=True)
+    kept = originals / f"{record.id_}-{record.text_hash}.pdf"
+    for file in (kept, originals / f"{record.id_}-newer.pdf", originals / "tmp" / "a.pdf"):
+        file.write_bytes(b"%PDF-")
+    assert len(sessions.documents(session)) == 1
+    assert len(list(originals.iterdir())) == 3  # one of them may be on its way in
+    sessions.close()
+    again = Sessions(folder, EMBEDDING.name)
+    assert len(again.documents(again.get("one"))) == 1
+    assert list(originals.iterdir()) == [kept]
+    again.remove_document(again.get("one"), record.id_)
+    assert not originals.exists()
+    again.close()
