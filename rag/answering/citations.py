@@ -42,8 +42,9 @@ WORDS = 0.6
 CUTOFFS = {DEFAULT_EMBED_MODEL: 0.54}
 """The same for the mean of that and an embedding model's cosine. Both were chosen by measurement
 (docs/decisions.md). For a model without a measurement only words decide."""
-HINT = 0.02
-"""What the model's own marker adds to the score of its passage."""
+HINT, LACKING = 0.02, 0.1
+"""For the choice between passages that bear a sentence out: what the model's own marker adds to the
+score of one, and what a number, date or name that it lacks takes away."""
 FRAGMENT = 3
 """Words of a sentence that says too little without its question, unless it has one of these:"""
 _WHOLE = set(
@@ -223,6 +224,11 @@ class _Found:
     window: _Window
     score: float
     missing: tuple[str, ...]
+    hint: float
+
+    @property
+    def preference(self) -> float:
+        return self.score + self.hint - LACKING * bool(self.missing)
 
 
 class Checker:
@@ -260,16 +266,17 @@ class Checker:
         """
         end = start + len(sentence)
         found = self._compared(sentence, hinted)
-        best = max(found, key=lambda each: each.score, default=None)
+        best = max(
+            found, key=lambda each: (each.score >= self._cutoff, each.preference), default=None
+        )
         if best is None or best.score < self._cutoff:
             if {self._is_english, _is_english(sentence)} == {True, False}:
                 return None
             return Citation(start, end, "none", score=best.score if best else 0.0)
         window = best.window
         support: Support = "partly" if best.missing else "supported"
-        score = min(best.score, 1.0)
         span = window.node, window.start, window.end
-        return Citation(start, end, support, *span, score, best.missing)
+        return Citation(start, end, support, *span, best.score, best.missing)
 
     def _compared(self, sentence: str, hinted: Collection[int]) -> list[_Found]:
         """The windows that share most words with `sentence`, with their scores."""
@@ -295,9 +302,9 @@ class Checker:
             if missing and not fragment:
                 lacking = set(_content(" ".join(missing)))
                 others = {word: weight for word, weight in weights.items() if word not in lacking}
-                if 2 * sum(others.values()) >= sum(weights.values()):
+                if 2 * len(others) >= len(weights):
                     share = _share(others, window)
-            found.append(_Found(window, share, missing))
+            found.append(_Found(window, share, missing, hints[n]))
         best = max((each.score for each in found), default=0.0)
         if self._is_measured and not fragment and HOPELESS <= best < SURE:
             near = [each for each in found if each.score >= best - CLOSE]
@@ -306,8 +313,6 @@ class Checker:
                 each.score /= 2
             for each, cosine in zip(near, cosines, strict=True):
                 each.score += cosine / 2
-        for each in found:
-            each.score += HINT * (each.window.rank + 1 in hinted and each.score > 0)
         return found
 
     def _cosines(self, sentence: str, texts: Sequence[str]) -> list[float]:
@@ -403,6 +408,8 @@ def _words(text: str) -> list[str]:
 
 
 def _stem(word: str) -> str:
-    return (
-        re.sub(r"(?<=\w{3})(?:ies|ied|ing|ed|es|s|e|y|ly)$", "", word) if word.isascii() else word
-    )
+    """`word` without its ending, where it may be an English one: cut alike is good enough."""
+    if not word.isascii():
+        return word
+    shorter = re.sub(r"(?<=\w{3})(?:ing|ed|es|s|e|ly)$", "", word)
+    return re.sub(r"(?<=\w{3})[iy]$", "", shorter)
