@@ -134,7 +134,7 @@ def _answer(
         yield _part("status", "status", _doing(doing, say))
     if answer.error:
         error = html.escape(say(answer.error))
-        yield _part("error", "", f'<p class="error" role="alert" dir="auto">{error}</p>')
+        yield _part("error", "", f'<p class="error" role="alert">{error}</p>')
     if answer.finish_reason is None:
         return
     if answer.sources or answer.others:
