@@ -197,6 +197,13 @@ class Reasoning:
 
 
 @dataclass(frozen=True)
+class Queued:
+    """How many answers a model computes before this one; 0: this one's turn has come."""
+
+    ahead: int
+
+
+@dataclass(frozen=True)
 class Prefill:
     """How many tokens of its prompt a model has read: `done` of `total`."""
 

@@ -125,11 +125,29 @@ def test_the_answer_and_its_sources_are_the_output(
     llm = say(["Because", " of", " scattering."])
     assert ask(docs) == 0
     captured = capsys.readouterr()
-    assert captured.out.startswith(f"Because of scattering.\n\n{SOURCE}")
+    assert captured.out.startswith(
+        'Because of scattering.\n\n> [1] "Because of scattering." sky.md'
+    )
+    assert f"\n\n{SOURCE}" in captured.out
     assert "The sky is blue because of Rayleigh" in captured.out
     assert captured.err == ""
     assert "Rayleigh" in llm.prompts[0]
     assert "Why is the sky blue?" in llm.prompts[0]
+
+
+def test_what_bears_out_the_answer_is_printed_below_it(
+    docs: Path, say: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    say(["The sky is blue because", " of Mie scattering [1].", " Cats sleep. I don't know."])
+    assert ask(docs) == 0
+    answer, citations, source = capsys.readouterr().out.strip().split("\n\n")
+    assert answer == "The sky is blue because of Mie scattering. Cats sleep. I don't know."
+    partly, nothing = citations.splitlines()
+    assert partly.startswith(
+        '> [1] "The sky is blue because of Mie scattering." partly: Mie is not'
+    )
+    assert nothing == '> [-] "Cats sleep." not found in your documents'
+    assert source.startswith(SOURCE)
 
 
 def test_a_file_and_several_places_can_be_asked_about(
@@ -467,8 +485,8 @@ def test_chat_answers_line_by_line(
     llm = say(["Scattering."], ["Why is the sky red?"], ["Evening."])
     assert chat(docs, "Why blue?", "", "  ", "And red?", monkeypatch=monkeypatch) == 0
     captured = capsys.readouterr()
-    assert captured.out.startswith(f"Scattering.\n\n{SOURCE}")
-    assert f"Evening.\n\n{SOURCE}" in captured.out
+    assert captured.out.startswith('Scattering.\n\n> [1] "Scattering." sky.md, ')
+    assert f'Evening.\n\n> [-] "Evening." not found in your documents\n\n{SOURCE}' in captured.out
     assert captured.err == "(searched for: Why is the sky red?)\n"
     assert [message.content for message in llm.calls[2][:-1]] == ["Why blue?", "Scattering."]
 
@@ -579,7 +597,7 @@ def test_the_answer_is_printed_as_it_arrives(program: Any, server: ModelServer) 
     assert "scattering" not in running.out
     go.set()
     assert running.end() == 0
-    assert running.out.startswith(f"Because of scattering.\n\n{SOURCE}")
+    assert running.out.startswith('Because of scattering.\n\n> [1] "Because of scattering." sky.md')
     assert running.err == ""
 
 
@@ -695,7 +713,7 @@ def test_the_module_runs_with_real_embeddings(
     server.behaviours.append(says("Because of", " scattering."))
     running = program("ask", "Why?", command=("-m", "rag"))
     assert running.end() == 0
-    assert running.out.startswith(f"Because of scattering.\n\n{SOURCE}")
+    assert running.out.startswith('Because of scattering.\n\n> [1] "Because of scattering." sky.md')
     assert running.err == ""
 
 

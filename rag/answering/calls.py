@@ -10,11 +10,11 @@ from typing import Any
 
 from rag.answering import prompts
 from rag.answering.budget import JOINT, left_beside
-from rag.answering.events import READING, THINKING, WRITING, Begun, Event, Status, Timings
+from rag.answering.events import READING, THINKING, WAITING, WRITING, Begun, Event, Status, Timings
 from rag.errors import ContextWindowError
 from rag.llms.filters import ReasoningTags
 from rag.llms.protocol import LLM
-from rag.types import ChatMessage, Completion, FinishReason, Prefill, Reasoning, Usage
+from rag.types import ChatMessage, Completion, FinishReason, Prefill, Queued, Reasoning, Usage
 
 
 @dataclass(frozen=True)
@@ -176,6 +176,11 @@ class Calls:
                     raise
                 if isinstance(piece, Reasoning):
                     yield piece
+                elif isinstance(piece, Queued):
+                    if piece.ahead:
+                        yield Status(WAITING, 0, piece.ahead)
+                    elif part:
+                        yield part.status
                 elif isinstance(piece, Prefill):
                     if part:
                         reached = reached or part.reached(messages, self.llm)

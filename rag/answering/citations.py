@@ -11,7 +11,7 @@ import math
 import re
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import closing
@@ -21,7 +21,7 @@ from rag.answering import facts, prompts
 from rag.answering.events import Event, Events, Finished, Sources
 from rag.answering.sentences import GrowingSentences, sentences
 from rag.config import DEFAULT_EMBED_MODEL
-from rag.index.embedding import Embedded, Embedding
+from rag.index.embedding import Embedding, Vector
 from rag.index.words import STOP, spaced
 from rag.llms.filters import SourceMarkers
 from rag.llms.protocol import HEARTBEAT
@@ -29,20 +29,33 @@ from rag.types import Citation, Node, NodeWithScore, Support
 
 logger = logging.getLogger(__name__)
 
-EMBEDDED = 3
-"""Windows that are compared by the embedding model: the best by their words."""
+COMPARED = 3
+"""Windows that are looked at closely: the best by their words."""
 ASKED = 0.5
 """What a word weighs that stands in the question as well: it is less of a claim."""
-SURE = 0.9
-"""Share of words from which on the embedding model is not asked."""
-WORDS = 0.7
+SURE, HOPELESS = 0.8, 0.2
+"""Shares of words from which on, and below which, the embedding model is not asked."""
+CLOSE = 0.15
+"""How much less than the best a window may share to be compared by the embedding model as well."""
+WORDS = 0.6
 """Score from which on a passage bears a sentence out, by words alone."""
-CUTOFFS = {DEFAULT_EMBED_MODEL: 0.6}
-"""The same for scores with an embedding model. Without a measurement only words decide."""
-HINT = 0.02
-"""What the model's own marker adds to the score of its passage."""
+CUTOFFS = {DEFAULT_EMBED_MODEL: 0.54}
+"""The same for the mean of that and an embedding model's cosine. Both were chosen by measurement
+(docs/decisions.md). For a model without a measurement only words decide."""
+HINT, LACKING = 0.02, 0.1
+"""For the choice between passages that bear a sentence out: what the model's own marker adds to the
+score of one, and what a number, date or name that it lacks takes away."""
 FRAGMENT = 3
-"""Words of a sentence that says little without its question."""
+"""Words of a sentence that says too little without its question, unless it has one of these:"""
+_WHOLE = set(
+    "is was are were be been has have had do does did can will it its he she they their his her"  # noqa: SIM905
+    " this that these there i we you".split()
+)
+FOREIGN, ENGLISH, LEAST_WORDS = 0.1, 0.2, 6
+"""Share of the words that are everywhere in English up to which a text is in another language, and
+from which on it is in English; and with how few words that cannot be told."""
+_PRONOUNS = frozenset(["he", "she", "it", "they", "him", "her", "them", "his", "its", "their"])
+_NUMERIC = re.compile(r"\d")
 PATIENCE = 5.0
 """Seconds that the end of an answer waits for sentences that are not checked."""
 
@@ -189,15 +202,41 @@ class _Window:
     start: int
     end: int
     words: frozenset[str]
+    """Those of the headings and the file's name among them."""
 
     @property
     def text(self) -> str:
         return self.node.text[self.start : self.end]
 
 
+@dataclass(frozen=True)
+class _Passage:
+    """What a whole passage has of facts and of words."""
+
+    keys: set[str]
+    words: frozenset[str]
+
+
+@dataclass
+class _Found:
+    """How well a window bears a sentence out, but for the facts that its passage lacks."""
+
+    window: _Window
+    score: float
+    missing: tuple[str, ...]
+    hint: float
+
+    @property
+    def preference(self) -> float:
+        return self.score + self.hint - LACKING * bool(self.missing)
+
+
 class Checker:
     """Finds what bears out the sentences of one answer to `question`, in the passages `given` to
-    the model and the `others` that were found. One thread may use it."""
+    the model and the `others` that were found. One thread may use it.
+
+    `cutoff` is the score from which on a passage does; None is what was measured for `embed_model`.
+    """
 
     def __init__(
         self,
@@ -205,61 +244,117 @@ class Checker:
         embed_model: Embedding,
         given: Sequence[NodeWithScore],
         others: Sequence[NodeWithScore] = (),
+        *,
+        cutoff: float | None = None,
     ):
         self._embed_model = embed_model
-        self._question = question
+        self._is_measured = embed_model.name in CUTOFFS
+        self._cutoff = CUTOFFS.get(embed_model.name, WORDS) if cutoff is None else cutoff
         self._asked = set(_content(question))
         self._nodes = [hit.node for hit in (*given, *others)]
+        self._is_english = _is_english(" ".join(node.text for node in self._nodes))
         self._windows = list(_windows(self._nodes))
         self._counts = Counter(word for window in self._windows for word in window.words)
-        self._embedded: dict[str, Embedded] = {}
-        self._keys: dict[str, set[str]] = {}
-        self.cutoff = CUTOFFS.get(embed_model.name)
+        self._vectors: dict[str, Vector] = {}
+        self._passages: dict[str, _Passage] = {}
 
-    def check(self, sentence: str, start: int, hinted: Sequence[int] = ()) -> Citation:
+    def check(self, sentence: str, start: int, hinted: Collection[int] = ()) -> Citation | None:
         """What bears out `sentence`, which begins at `start` in the answer. `hinted` are the
-        passages that the model named, from 1."""
-        end = start + len(sentence)
-        best = max(self._scored(sentence, hinted), key=lambda found: found[0], default=None)
-        cutoff = WORDS if self.cutoff is None else self.cutoff
-        if best is None or best[0] < cutoff:
-            return Citation(start, end, "none", score=best[0] if best else 0.0)
-        score, window = best
-        lacking = facts.missing(sentence, self._keys_of(window.node))
-        support: Support = "partly" if lacking else "supported"
-        return Citation(
-            start, end, support, window.node, window.start, window.end, min(score, 1.0), lacking
-        )
+        passages that the model named, from 1.
 
-    def _scored(self, sentence: str, hinted: Sequence[int]) -> Iterator[tuple[float, _Window]]:
-        words = {
-            word: self._weight(word) * (ASKED if word in self._asked else 1)
-            for word in set(_content(sentence))
-        }
-        total = sum(words.values()) or 1.0
-        shares = [
-            sum(weight for word, weight in words.items() if word in window.words) / total
-            for window in self._windows
-        ]
+        None where nothing does, and the sentence seems to be in another language than the passages.
+        """
+        end = start + len(sentence)
+        found = self._compared(sentence, hinted)
+        best = max(
+            found, key=lambda each: (each.score >= self._cutoff, each.preference), default=None
+        )
+        if best is None or best.score < self._cutoff:
+            if {self._is_english, _is_english(sentence)} == {True, False}:
+                return None
+            return Citation(start, end, "none", score=best.score if best else 0.0)
+        window = best.window
+        support: Support = "partly" if best.missing else "supported"
+        span = window.node, window.start, window.end
+        return Citation(start, end, support, *span, best.score, best.missing)
+
+    def _compared(self, sentence: str, hinted: Collection[int]) -> list[_Found]:
+        """The windows that share most words with `sentence`, with their scores."""
+        weights = {word: self._weight(word) for word in _content(sentence)}
+        shares = [_share(weights, window) for window in self._windows]
+        fragment = len(weights) <= FRAGMENT and _WHOLE.isdisjoint(_words(sentence))
+        if fragment:
+            asked = {word: self._weight(word) for word in self._asked - weights.keys()}
+            shares = [
+                share * (1 + _share(asked, window)) / 2 if asked else share
+                for share, window in zip(shares, self._windows, strict=True)
+            ]
+        hints = [HINT * (window.rank + 1 in hinted) for window in self._windows]
         # Of equals the shorter, then the one that is ranked higher.
         order = sorted(
             range(len(shares)),
-            key=lambda n: (-shares[n], len(self._windows[n].words), self._windows[n].rank),
+            key=lambda n: (-shares[n] - hints[n], len(self._windows[n].words), n),
         )
-        for n in order[:1]:
-            yield shares[n], self._windows[n]
+        found = []
+        for n in order[:COMPARED]:
+            window, share = self._windows[n], shares[n]
+            missing = self._missing(sentence, weights.keys(), window)
+            if missing and not fragment:
+                lacking = set(_content(" ".join(missing)))
+                others = {word: weight for word, weight in weights.items() if word not in lacking}
+                if 2 * len(others) >= len(weights):
+                    share = _share(others, window)
+            found.append(_Found(window, share, missing, hints[n]))
+        best = max((each.score for each in found), default=0.0)
+        if self._is_measured and not fragment and HOPELESS <= best < SURE:
+            near = [each for each in found if each.score >= best - CLOSE]
+            cosines = self._cosines(sentence, [each.window.text for each in near])
+            for each in found:
+                each.score /= 2
+            for each, cosine in zip(near, cosines, strict=True):
+                each.score += cosine / 2
+        return found
+
+    def _cosines(self, sentence: str, texts: Sequence[str]) -> list[float]:
+        """The cosine of `sentence` and each of `texts`."""
+        new = [text for text in texts if text not in self._vectors]
+        this, *vectors = (each.vector for each in self._embed_model.embed([sentence, *new]))
+        self._vectors.update(zip(new, vectors, strict=True))
+        return [float(this @ self._vectors[text]) for text in texts]
 
     def _weight(self, word: str) -> float:
-        return math.log(1 + len(self._windows) / (1 + self._counts[word]))
+        """The more, the fewer windows have it."""
+        weight = math.log(1 + len(self._windows) / (1 + self._counts[word]))
+        return weight * ASKED if word in self._asked else weight
 
-    def _keys_of(self, node: Node) -> set[str]:
-        """What the passage has of numbers, dates and names, its headings and its file's name
-        included; of a passage that was cut the whole."""
-        if node.id_ not in self._keys:
-            whole = [each for each in self._nodes if each.holds(node)]
-            texts = [node.file_name, *node.headings, *(each.text for each in whole)]
-            self._keys[node.id_] = facts.keys("\n".join(texts))
-        return self._keys[node.id_]
+    def _missing(self, sentence: str, words: Collection[str], window: _Window) -> tuple[str, ...]:
+        """The facts of `sentence` that its passage lacks.
+
+        One that stands elsewhere in the passage counts where more of the sentence comes from
+        there; else it was put in the place of another. A name counts where a pronoun stands for it.
+        """
+        above = "\n".join((window.node.file_name, *window.node.headings))
+        lacking = facts.missing(sentence, facts.keys(f"{above}\n{window.text}"))
+        if not lacking:
+            return ()
+        passage = self._passage_of(window.node)
+        missing = facts.missing(sentence, passage.keys)
+        more = set(words) - window.words - set(_content(" ".join(lacking)))
+        if more & passage.words:
+            return missing
+        if _PRONOUNS.isdisjoint(_words(window.text)):
+            return lacking
+        numbers = (fact for fact in lacking if _NUMERIC.search(fact))
+        return tuple(dict.fromkeys((*missing, *numbers)))
+
+    def _passage_of(self, node: Node) -> _Passage:
+        """What the passage has, its headings and its file's name included; of a passage that was
+        cut the whole."""
+        if node.id_ not in self._passages:
+            whole = (each.text for each in self._nodes if each.holds(node))
+            text = "\n".join((node.file_name, *node.headings, *whole))
+            self._passages[node.id_] = _Passage(facts.keys(text), frozenset(_content(text)))
+        return self._passages[node.id_]
 
 
 def _windows(nodes: Iterable[Node]) -> Iterator[_Window]:
@@ -281,19 +376,40 @@ def _windows(nodes: Iterable[Node]) -> Iterator[_Window]:
         seen.append(node)
 
 
+def _share(weights: Mapping[str, float], window: _Window) -> float:
+    """How much of the `weights` of words is in `window`."""
+    shared = sum(weight for word, weight in weights.items() if word in window.words)
+    return shared / (sum(weights.values()) or 1.0)
+
+
 def _within(node: Node, begin: int, end: int, other: Node) -> bool:
     """Whether a part of `node` is a part of `other` as well."""
     same = node.document_id == other.document_id
     return same and other.start <= node.start + begin and node.start + end <= other.end
 
 
+def _is_english(text: str) -> bool | None:
+    """By how many words are those that are everywhere in English; None where there are few, or it
+    is not clear."""
+    words = [word for word in _words(text) if not word.isdigit()]
+    share = sum(word in STOP for word in words) / (len(words) or 1)
+    if len(words) < LEAST_WORDS or FOREIGN < share < ENGLISH:
+        return None
+    return share >= ENGLISH
+
+
 def _content(text: str) -> list[str]:
     """The words of `text` that say something, without their endings."""
-    words = re.findall(r"\w+", spaced(text))
-    return [_stem(word) for word in words if word not in STOP]
+    return [_stem(word) for word in _words(text) if word not in STOP]
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", spaced(text))
 
 
 def _stem(word: str) -> str:
-    return (
-        re.sub(r"(?<=\w{3})(?:ies|ied|ing|ed|es|s|e|y|ly)$", "", word) if word.isascii() else word
-    )
+    """`word` without its ending, where it may be an English one: cut alike is good enough."""
+    if not word.isascii():
+        return word
+    shorter = re.sub(r"(?<=\w{3})(?:ing|ed|es|s|e|ly)$", "", word)
+    return re.sub(r"(?<=\w{3})[iy]$", "", shorter)

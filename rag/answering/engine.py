@@ -99,7 +99,7 @@ def answer_as_set(
         llm,
         config.response_mode if searching else "generation",
         streaming=True,
-        prompts=options.prompts,
+        prompts=options.prompts(small=llm.is_small),
         max_tokens=options.max_tokens or config.max_new_tokens,
         temperature=options.temperature,
     )

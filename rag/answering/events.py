@@ -17,9 +17,10 @@ SEARCHING = "Searching"
 READING = "Reading passages"
 QUESTION = "Reading the question"
 TOGETHER = "Putting answers together"
+WAITING = "Waiting for answers before this one"
 THINKING = "Thinking"
 WRITING = "Writing"
-STATUSES = (CONVERSATION, SEARCHING, READING, QUESTION, TOGETHER, THINKING, WRITING)
+STATUSES = (CONVERSATION, SEARCHING, READING, QUESTION, TOGETHER, WAITING, THINKING, WRITING)
 """All that a `Status` can say."""
 
 

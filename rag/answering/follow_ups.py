@@ -35,11 +35,14 @@ def depends(question: str) -> bool:
     # Words that are not told apart by spaces cannot be counted; a greeting stands by itself.
     if not _LATIN.search(question) or _GREETING.match(question):
         return False
+    return points_back(question) or (len(question.split()) <= FEW and not _NAME.search(question))
+
+
+def points_back(question: str) -> bool:
+    """Whether `question` joins on to something, or points to it without a name before that."""
     pointing = _POINTING.search(question)
     return bool(
-        _JOINING.match(question)
-        or (pointing and not _NAME.search(question[: pointing.start()]))
-        or (len(question.split()) <= FEW and not _NAME.search(question))
+        _JOINING.match(question) or (pointing and not _NAME.search(question[: pointing.start()]))
     )
 
 

@@ -69,18 +69,26 @@ class AnswerOptions:
                 f"{MAX_SYSTEM_PROMPT:,} are taken. Shorten it, or add the text as a document."
             )
 
-    @property
-    def prompts(self) -> Prompts:
-        """The usual templates, with style and language in their wording."""
-        how = _HOW[self.style] + (f". Write the answer in {self.language}" * bool(self.language))
-        wish = "" if how == _HOW["usual"] else f"\n\nAnswer {how}."
-        if self.style == "usual" and self.language:
-            wish = f"\n\nAnswer in {self.language}."
+    def prompts(self, *, small: bool = False) -> Prompts:
+        """The usual templates, with style and language in their wording.
+
+        Not for a `small` model: told of a language it answers in none, and of a style, worse
+        (docs/decisions.md).
+        """
+        how = "" if self.style == "usual" or small else _HOW[self.style]
+        language = f"Write the answer in {self.language}." if self.language and not small else ""
+        wish = " ".join(filter(None, (f"Answer {how}." if how else "", language)))
+
+        def worded(template: str, usual: str) -> str:
+            before, _, after = template.partition(usual)
+            line, after = after.split("\n", 1)
+            return f"{before}{how or usual}{line} {language}".rstrip() + f"\n{after}"
+
         return Prompts(
-            text_qa_template=TEXT_QA.replace("in a full sentence", how),
-            refine_template=REFINE.replace("in full sentences", how),
-            summary_template=SUMMARY.replace("in full sentences", how),
-            simple_template=SIMPLE + wish,
+            text_qa_template=worded(TEXT_QA, "in a full sentence"),
+            refine_template=worded(REFINE, "in full sentences"),
+            summary_template=worded(SUMMARY, "in full sentences"),
+            simple_template=f"{SIMPLE}\n\n{wish}" if wish else SIMPLE,
             system_prompt=self.system_prompt.strip(),
         )
 

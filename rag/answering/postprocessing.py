@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import get_args
 
-from rag.types import Node, NodeWithScore
+from rag.types import Node, NodeWithScore, Way
 
 
 @dataclass(frozen=True)
@@ -60,4 +61,5 @@ def _merged(run: Sequence[NodeWithScore]) -> NodeWithScore:
     best = max(run, key=NodeWithScore.get_score)
     first = run[0].node
     text = first.text + "".join(hit.node.before + hit.node.text for hit in run[1:])
-    return replace(best, node=replace(first, text=text))
+    ways = tuple(way for way in get_args(Way) if any(way in hit.found_by for hit in run))
+    return replace(best, node=replace(first, text=text), found_by=ways)

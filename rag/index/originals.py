@@ -4,6 +4,7 @@ A file is named after its document and that document's text. So what an index sa
 names the one file that its pages are in, whatever a crash has left beside it.
 """
 
+import logging
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,8 @@ from pathlib import Path
 from rag.errors import RivuletError
 from rag.index.store import ChromaStore, StoredDocument
 from rag.types import Document
+
+logger = logging.getLogger(__name__)
 
 
 class Originals:
@@ -27,10 +30,16 @@ class Originals:
         return file if file.is_file() and not file.is_symlink() else None
 
     @contextmanager
-    def receiving(self) -> Iterator[Path]:
-        """A folder for files that are being read; what is still in it at the end is removed."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=self._folder))
+    def receiving(self) -> Iterator[Path | None]:
+        """A folder for files that are being read; what is still in it at the end is removed. None
+        where there can be none: a document without its file is better than none."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(dir=self._folder))
+        except OSError as error:
+            logger.warning("PDFs cannot be kept in %s: %s", self._folder, error)
+            yield None
+            return
         try:
             yield folder
         finally:
@@ -41,7 +50,7 @@ class Originals:
     def adding(self, document: Document, received: Path, store: ChromaStore) -> Iterator[None]:
         """Keep the file of `document` that is in the folder `received`, if one is, while it is put
         into `store`: afterwards what belongs to the version that is there."""
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # it is no PDF, or was not kept
             (received / f"{document.text_hash}.pdf").replace(self._folder / _name(document))
         try:
             yield

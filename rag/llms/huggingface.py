@@ -31,7 +31,7 @@ from rag.errors import (
 from rag.llms.filters import StopSequences, open_tag
 from rag.llms.protocol import HEARTBEAT, TextStream, check_options
 from rag.llms.relay import Pieces, drain
-from rag.types import ChatMessage, Completion, FinishReason, Prefill, Usage
+from rag.types import ChatMessage, Completion, FinishReason, Prefill, Queued, Usage
 from rag.weights import Report, ensure, loading
 
 AHEAD = 16
@@ -162,7 +162,7 @@ class HuggingFaceLLM:
         pieces: Pieces = queue.Queue(AHEAD)
         stopped = threading.Event()
         limit = self.max_tokens if max_tokens is None else max_tokens
-        turn = _Turn(self._line, stopped)
+        turn = _Turn(self._line, stopped, lambda ahead: pieces.put_nowait(Queued(ahead)))
 
         def hand_over(text: str | Prefill) -> None:
             try:
@@ -377,25 +377,38 @@ Line = deque[queue.SimpleQueue[None]]
 
 
 class _Turn:
-    """A place in `line`: `with` it waits until it is the first, or `stop` is set.
+    """A place in `line`: `with` it waits until it is the first, or `stop` is set. `tell` is told
+    how many are before it, whenever that changes, and 0 when it has waited.
 
     There is no lock in it: the collector may close a stream in the middle of any line here, and
     that waits until the stream's worker has left.
     """
 
-    def __init__(self, line: Line, stop: threading.Event):
+    def __init__(
+        self, line: Line, stop: threading.Event, tell: Callable[[int], None] = lambda _: None
+    ):
         self._line = line
         self._stop = stop
+        self._tell = tell
         self._called: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def __enter__(self) -> None:
         self._called = queue.SimpleQueue()
         self._line.append(self._called)
         self._call()
+        told = 0
         while not self._stop.is_set():
             with suppress(queue.Empty):
                 self._called.get(timeout=HEARTBEAT)
                 break
+            with suppress(ValueError, RuntimeError, queue.Full):  # the line may be just changing
+                ahead = self._line.index(self._called)
+                if ahead != told:
+                    self._tell(ahead)
+                    told = ahead
+        if told:
+            with suppress(queue.Full):
+                self._tell(0)
 
     def __exit__(self, *_: object) -> None:
         self._line.remove(self._called)
@@ -405,6 +418,7 @@ class _Turn:
     def given_up(self) -> Iterator[None]:
         """Let the others go on meanwhile, and wait behind them."""
         self.__exit__()
+        self._tell = lambda _: None  # it waits for its reader
         try:
             yield
         finally:

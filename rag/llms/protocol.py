@@ -5,9 +5,9 @@ from collections.abc import Generator, Sequence
 from typing import Protocol
 
 from rag.errors import ConfigurationError
-from rag.types import ChatMessage, Completion, Prefill, Reasoning
+from rag.types import ChatMessage, Completion, Prefill, Queued, Reasoning
 
-TextStream = Generator[str | Reasoning | Prefill, None, Completion]
+TextStream = Generator[str | Reasoning | Queued | Prefill, None, Completion]
 """Text as the model writes it, then (as the generator's return value) how it ended.
 
 - The first item comes once the model has begun (its request sent, its prefill begun), and may
@@ -16,7 +16,8 @@ TextStream = Generator[str | Reasoning | Prefill, None, Completion]
   model is silent, so that whoever reads can stop between two tokens.
 - What a server marks as the model's reasoning comes as `Reasoning`. Tags in the text are left
   in it: the engine takes them apart (`filters.ReasoningTags`).
-- `Prefill` tells how much of a long prompt has been read, where the model knows it.
+- `Queued` tells what a call waits for, and `Prefill` how much of a long prompt has been read,
+  where the model knows it.
 - Closing the generator stops the model within about one token.
 """
 

@@ -3,9 +3,9 @@
 import queue
 
 from rag.llms.protocol import HEARTBEAT, TextStream
-from rag.types import Completion, Prefill, Reasoning
+from rag.types import Completion, Prefill, Queued, Reasoning
 
-Pieces = queue.Queue[str | Reasoning | Prefill | Completion | Exception]
+Pieces = queue.Queue[str | Reasoning | Queued | Prefill | Completion | Exception]
 """Text, any number of times; then one Completion or one exception."""
 
 

@@ -142,7 +142,7 @@ class Backend:
                 if self.samples.ready:
                     shelves.append((self.samples.result(), self._sample))
                 found = locate(node, begin, end, place, shelves)
-        except StoreError as error:
+        except RivuletError as error:
             return as_kept(node, begin, end, str(error))
         if isinstance(found, TextView):
             return found
@@ -176,7 +176,7 @@ class Backend:
 
     def _take_in(self, session: Session, path: Path, name: str, url: str) -> Iterator[Event]:
         while not self.embedding.wait(0.2):
-            yield Progress(name, self.embedding.status)
+            yield Progress(name, "waiting for the search model")
         try:
             with self.sessions.store(session) as store:
                 yield from ingest_file(

@@ -19,6 +19,7 @@ from rag.types import Citation
 BEGIN, END = "\ufdd0", "\ufdd1"
 _FIRST = 0xE000
 _SIGNS = re.compile(f"([{BEGIN}{END}])([\ue000-\uf8ff])")
+_CLOSING = re.compile(r"(\s*</(?!a>|button>)[a-z0-9]+>)+\s*\Z")
 _SCHEMES = ("http://", "https://", "mailto:")
 
 Mark = Callable[[int, Citation], str]
@@ -43,6 +44,12 @@ def blocks(
             found.append(_SIGNS.sub("", block))
             begin = end
     return found
+
+
+def left_open(block: str) -> str:
+    """A block that still grows without the tags that end it, which a browser closes by itself: then
+    only what is added has to be sent."""
+    return _CLOSING.sub("", block)
 
 
 def _with_signs(text: str, citations: Sequence[Citation]) -> str:

@@ -220,7 +220,8 @@ class Chat:
         shown = turns.Shown(look.say, models, config.any_model, bool(self.feedback), look.texts)
         now = writing.answer if writing and not writing.answer.finish_reason else None
         doing = writing.doing if writing else None
-        return {"key": conversation.key, "parts": turns.parts(conversation, shown, now, doing)}
+        parts = turns.parts(conversation, shown, now, doing)
+        return {"key": conversation.key, "parts": parts}
 
     def _box(self, look: Look) -> dict[str, Any]:
         return BUSY_BOX if look.conversation.lock.locked() else IDLE_BOX
@@ -351,7 +352,7 @@ class Chat:
         try:
             self.feedback.give(turn, answer, text)
         except RivuletError as error:
-            gr.Warning(str(error))
+            gr.Warning(look.say(str(error)))
         else:
             if do == "comment":
                 gr.Info(look.say("Thank you. It is kept for whoever runs this page."))
@@ -379,7 +380,7 @@ class Chat:
                 look.say(
                     "The question has more than {number} characters. Shorten it, or add the text "
                     "as a document.",
-                    number=f"{MAX_QUESTION:,}",
+                    number=MAX_QUESTION,
                 )
             )
         return len(question) > MAX_QUESTION

@@ -62,6 +62,8 @@ const show = () => {
   const atEnd = place.scrollHeight - place.scrollTop - place.clientHeight < 100;
   const other = list.dataset.key !== props.value?.key;
   list.dataset.key = props.value?.key ?? '';
+  // What is open beside it belongs to the conversation before.
+  if (other) document.querySelector('#panel [data-do="close"]')?.click();
   patch(list, parts);
   speak();
   turns = parts.length;

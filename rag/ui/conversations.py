@@ -22,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from rag.answering.events import ENDINGS, Timings
 from rag.answering.options import AnswerOptions
 from rag.answering.prompts import NOTHING_FOUND, NOTHING_LEFT
+from rag.errors import ConfigurationError
 from rag.llms.catalog import label
 from rag.types import Citation, FinishReason, Node, NodeWithScore, Usage, counted, well_formed
 from rag.ui.language import Say, english
@@ -77,9 +78,9 @@ class Answer:
         else:
             facts = [label(self.model)] if self.model else []
         if (seconds := self.timings.first_token) is not None:
-            facts.append(say("first token {seconds} s", seconds=f"{seconds:.1f}"))
+            facts.append(say("first token {seconds} s", seconds=round(seconds, 1)))
         if (speed := self.timings.tokens_per_second) is not None:
-            facts.append(say("{number} tokens/s", number=f"{speed:.0f}"))
+            facts.append(say("{number} tokens/s", number=round(speed)))
         if len(self.sources) == 1:
             facts.append(say("1 passage"))
         elif self.sources:
@@ -187,7 +188,10 @@ def decode(key: str, text: str) -> Conversation:
             raise TypeError("its title is no text")
     except ValidationError as error:  # its own text quotes the conversation
         raise ValueError(f"{counted(error.error_count(), 'value')} in it cannot be") from None
-    except (KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
+    except (
+        *(KeyError, IndexError, TypeError, AttributeError, RecursionError),
+        ConfigurationError,  # options that cannot be set
+    ) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
     for each in turns:
         for answer in each.answers:

@@ -112,7 +112,7 @@ class Form:
                 system_prompt,
             )
         except ConfigurationError as error:
-            gr.Warning(str(error))
+            gr.Warning(look.say(str(error)))
         else:
             self._prefer(look, options)
 

@@ -263,9 +263,9 @@ def _named(session: Session, key: str, *, interrupted: bool) -> list[Job]:
 
 def _not_kept(name: str, error: OSError) -> Note:
     logger.error("Could not keep %s: %s", name, error)
-    reason = error.strerror or str(error)
     return Note(
         "bad",
-        f"{name}: it could not be copied ({reason}). See that the disk has room and can be "
-        f"written to, and add it again.",
+        "{name}: it could not be copied ({error}). See that the disk has room and can be written "
+        "to, and add it again.",
+        {"name": name, "error": error.strerror or str(error)},
     )

@@ -10,14 +10,15 @@ import secrets
 import shutil
 import time
 from collections import Counter, deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from rag.index.ingestion import Ingested, Progress, Rejected, Searchable
-from rag.types import counted
+from rag.ui.language import Say, english
 
 Event = Progress | Searchable | Ingested | Rejected
 Steps = Generator[Event, None, None]
@@ -34,11 +35,23 @@ def shortened(address: str) -> str:
     return address if len(address) <= LONGEST else f"{address[: LONGEST - 1]}…"
 
 
+Kind = Literal["good", "same", "cancelled", "bad"]
+
+
 class Note(NamedTuple):
     """What became of a file."""
 
-    kind: Literal["good", "same", "cancelled", "bad"]
+    kind: Kind
     text: str
+    """In English, with the names of `values` in braces."""
+    values: Mapping[str, object] = MappingProxyType({})
+
+    def said(self, say: Say = english) -> str:
+        """In a person's language, and so is its `reason`, where that is one of our fixed texts."""
+        values = dict(self.values)
+        if "reason" in values:
+            values["reason"] = say(str(values["reason"]))
+        return say(self.text, **values)
 
 
 @dataclass(eq=False)
@@ -157,35 +170,53 @@ class Job:
                 self.searchable = alone and not self.name.lower().endswith(".eml")
             case Rejected(name, reason):
                 self.half_in = ""
-                self._notes.append(Note("bad", f"{name}: {reason}"))
+                self._notes.append(self._note("bad", "{name}: {reason}", name=name, reason=reason))
             case Ingested(_, known_as=known, replaced=replaced):
                 self._added += not known
                 if not alone:
                     self.half_in = ""
                     self._inside["same" if known else "good"] += 1
-                elif known:
-                    same = "it" if known == self.name else f"the same text, as {known},"
-                    text = f"{self.name}: {same} is here already; nothing was added."
-                    self._notes.append(Note("same", text))
                 else:
-                    place = ", in place of its older version" if replaced else ""
-                    self._notes.append(Note("good", f"{self.name} is ready{place}."))
+                    self._notes.append(self._taken_in(known, replaced))
+
+    def _taken_in(self, known: str, replaced: bool) -> Note:
+        if known == self.name:
+            return self._note("same", "{name}: it is here already; nothing was added.")
+        if known:
+            text = "{name}: the same text, as {other}, is here already; nothing was added."
+            return self._note("same", text, other=known)
+        if replaced:
+            return self._note("good", "{name} is ready, in place of its older version.")
+        return self._note("good", "{name} is ready.")
 
     def failed(self, reason: str) -> None:
-        self._notes.append(Note("bad", f"{self.name}: {reason}"))
+        self._notes.append(self._note("bad", "{name}: {reason}", reason=reason))
 
     def report(self) -> Iterator[Note]:
         """What became of it, once it has ended."""
         yield from self._notes
         if self.cancelled and not (self.searchable and self._added):
-            stayed = f"{counted(self._added, 'document')} of it stayed"
-            kept = stayed if self._added else "nothing was added"
-            yield Note("cancelled", f"{self.name}: cancelled; {kept}.")
+            if not self._added:
+                yield self._note("cancelled", "{name}: cancelled; nothing was added.")
+            else:
+                one = "{name}: cancelled; 1 document of it stayed."
+                many = "{name}: cancelled; {number} documents of it stayed."
+                yield self._counted("cancelled", self._added, one, many)
             return
         if number := self._inside["good"]:
-            yield Note("good", f"{self.name}: {counted(number, 'document')} of it can be searched.")
+            one = "{name}: 1 document of it can be searched."
+            many = "{name}: {number} documents of it can be searched."
+            yield self._counted("good", number, one, many)
         if number := self._inside["same"]:
-            yield Note("same", f"{self.name}: {counted(number, 'document')} of it had been here.")
+            one = "{name}: 1 document of it had been here."
+            many = "{name}: {number} documents of it had been here."
+            yield self._counted("same", number, one, many)
+
+    def _note(self, kind: Kind, text: str, **values: object) -> Note:
+        return Note(kind, text, {"name": self.name, **values})
+
+    def _counted(self, kind: Kind, number: int, one: str, many: str) -> Note:
+        return self._note(kind, one if number == 1 else many, number=number)
 
     def drop(self) -> None:
         """Delete what is on the disk of it."""

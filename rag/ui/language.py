@@ -2,16 +2,22 @@
 
 Texts are written in English where they are used; `locale/` has a file for each other language,
 from the English text to its translation. What has none is shown in English. Names in braces are
-filled in. Knows nothing of gradio.
+filled in, numbers as the language writes them. Knows nothing of gradio.
 """
 
 import json
+import unicodedata
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Protocol
 
 FOLDER = Path(__file__).with_name("locale")
+MARKS = {"de": ".,", "es": "\u202f,", "fr": "\u202f,"}
+"""What stands between thousands and before decimals, where it is not as in English."""
+TURNING = {"R", "AL", "RLE", "RLO", "RLI", "LRE", "LRO"}
+"""Unicode's names for what is written from the right, or has what follows it written so."""
 
 
 class Say(Protocol):
@@ -30,39 +36,54 @@ def translations() -> Mapping[str, Mapping[str, str]]:
 
 def english(text: str, /, **values: object) -> str:
     """The text itself."""
-    return text.format(**values) if values else text
+    return _filled(text, values)
 
 
 def speaking(accepted: str) -> tuple[str, Say]:
-    """The code of the language to speak, and how. `accepted` is the Accept-Language header."""
-    for code in _by_preference(accepted):
-        if code == "en":
-            break
-        if code in translations():
-            return code, _in(code)
-    return "en", english
+    """The code of the language to speak, and how. `accepted` is the Accept-Language header.
+
+    Only the language that is wanted most counts, whatever its country, or English: Gradio knows
+    no other one, and a page in two languages would be worse.
+    """
+    code = _wanted_most(accepted)
+    return (code, _in(code)) if code in translations() else ("en", english)
 
 
 def _in(code: str) -> Say:
-    known = translations()[code]
+    known, marks = translations()[code], MARKS.get(code, ",.")
 
     def say(text: str, /, **values: object) -> str:
-        return english(known.get(text, text), **values)
+        return _filled(known.get(text, text), values, marks)
 
     return say
 
 
-def _by_preference(accepted: str) -> list[str]:
+def _filled(text: str, values: Mapping[str, object], marks: str = ",.") -> str:
+    if not values:
+        return text
+    return text.format(**{name: _shown(value, marks) for name, value in values.items()})
+
+
+def _shown(value: object, marks: str) -> str:
+    if isinstance(value, int | float | Decimal):
+        return f"{value:,}".translate({ord(","): marks[0], ord("."): marks[1]})
+    text = str(value)
+    if text.isascii() or TURNING.isdisjoint(map(unicodedata.bidirectional, text)):
+        return text
+    return f"\u2068{text}\u2069"  # so that it does not turn what stands around it
+
+
+def _wanted_most(accepted: str) -> str:
     wanted = []
     for part in accepted.split(","):
-        tag, _, quality = part.partition(";q=")
+        tag, _, parameter = part.partition(";")
         try:
-            weight = float(quality or 1)
+            weight = float(parameter.strip().removeprefix("q=") or 1)
         except ValueError:
             continue
-        if code := tag.strip().partition("-")[0].lower():
-            wanted.append((weight, code))
-    return [code for _, code in sorted(wanted, key=lambda one: -one[0])]
+        if weight > 0:
+            wanted.append((weight, tag.strip().partition("-")[0].lower()))
+    return max(wanted, key=lambda one: one[0], default=(0, ""))[1]
 
 
 def said(choices: Sequence[tuple[str, str]], say: Say) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ import gradio as gr
 from rag.errors import RivuletError, StoreError
 from rag.ui import rendering
 from rag.ui.backend import Backend
-from rag.ui.identity import identity
+from rag.ui.chat import Look, look_of
 from rag.ui.jobs import Job, Note
 from rag.ui.sessions import Session
 
@@ -35,14 +35,14 @@ class Library:
     def __init__(self, backend: Backend):
         self.backend = backend
 
-    def session(self, request: gr.Request) -> Session:
-        return self.backend.sessions.get(identity(request))
+    def look(self, request: gr.Request) -> Look:
+        return look_of(self.backend, request)
 
     def upload(self, files: list[str] | None, request: gr.Request) -> Shelf:
         """Queue the files that were dropped."""
-        session = self.session(request)
-        self.take(session, files or ())
-        return self.shelf(session)
+        look = self.look(request)
+        self.take(look.session, files or ())
+        return self.shelf(look)
 
     def take(self, session: Session, files: Sequence[str]) -> list[Job]:
         """Queue files that were uploaded to Gradio."""
@@ -53,18 +53,18 @@ class Library:
 
     def add_page(self, address: str, request: gr.Request) -> Shelf:
         """Queue the web page at an address that was typed."""
-        session = self.session(request)
+        look = self.look(request)
         if address := address.strip():
-            self.backend.intake.add_page(session, address)
-        return self.shelf(session)
+            self.backend.intake.add_page(look.session, address)
+        return self.shelf(look)
 
     def press(self, event: gr.EventData, request: gr.Request) -> Shelf:
         """Do what the button says that was pressed in the list or at the notes."""
-        session, intake = self.session(request), self.backend.intake
-        key = str(event.key)
+        look, intake = self.look(request), self.backend.intake
+        session, key = look.session, str(event.key)
         match event.do:
             case "remove":
-                return self._remove(session, key)
+                return self._remove(look, key)
             case "cancel":
                 intake.cancel(session, key)
             case "again":
@@ -73,22 +73,23 @@ class Library:
                 intake.discard(session, key)
             case "dismiss":
                 intake.dismiss(session)
-        return self.shelf(session)
+        return self.shelf(look)
 
     def tick(self, seen: int, request: gr.Request) -> tuple[Any, ...]:
         """How far everything is. `seen` is the addition for which the page has last turned to
         the session's own documents; the other value returned is the new one."""
-        session = self.session(request)
-        arrived = session.arrived
+        look = self.look(request)
+        arrived = look.session.arrived
         scope = gr.update(value="mine") if arrived not in (0, seen) else gr.skip()
-        return *self.shelf(session, scope), arrived
+        return *self.shelf(look, scope), arrived
 
     def forget(self, request: gr.Request) -> None:
         """Remove everything of the session, from the disk too."""
         try:
-            self.backend.sessions.forget(self.session(request))
+            self.backend.sessions.forget(self.look(request).session)
         except StoreError as error:
-            self.session(request).notes.append(Note("bad", f"Not all is removed. {error}"))
+            note = Note("bad", "Not all is removed. {reason}", {"reason": str(error)})
+            self.look(request).session.notes.append(note)
 
     def choices(self, session: Session) -> list[tuple[str, str]]:
         """Names and identities of the documents that can be chosen to be searched."""
@@ -97,15 +98,16 @@ class Library:
             return [(each.name, each.id_) for each in (*own, *self.backend.sample_documents())]
         return []
 
-    def shelf(self, session: Session, scope: Any = None) -> Shelf:
+    def shelf(self, look: Look, scope: Any = None) -> Shelf:
         """All that is shown of the session's documents; the timer runs while that changes."""
+        session = look.session
         busy = _is_busy(session)
-        shown = self.show(session), rendering.notes(list(session.notes))
+        shown = self.show(look), rendering.notes(list(session.notes), look.say)
         return *shown, scope or gr.skip(), gr.Timer(active=busy or _is_busy(session))
 
-    def show(self, session: Session) -> str:
+    def show(self, look: Look) -> str:
         """The list of documents."""
-        problem = ""
+        session, problem = look.session, ""
         own = []
         jobs = list(session.jobs)  # it changes at any time
         try:
@@ -118,17 +120,19 @@ class Library:
             self.backend.sample_documents(),
             [file.name for file in self.backend.sample_files],
             jobs,
+            look.say,
             problem,
         )
 
-    def _remove(self, session: Session, document_id: str) -> Shelf:
+    def _remove(self, look: Look, document_id: str) -> Shelf:
         """Take out a document."""
+        session = look.session
         try:
             self.backend.sessions.remove_document(session, document_id)
         except RivuletError as error:
             session.notes.append(Note("bad", str(error)))
         left = self.backend.sessions.has_documents(session)
-        return self.shelf(session, gr.skip() if left else gr.update(value="samples"))
+        return self.shelf(look, gr.skip() if left else gr.update(value="samples"))
 
 
 def _is_busy(session: Session) -> bool:

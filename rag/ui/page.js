@@ -1,24 +1,31 @@
 () => {
+  // Gradio tells the language of its own texts, which it has in more languages than we have.
+  const language = navigator.language.split('-')[0];
+  document.documentElement.lang = LANGUAGES.includes(language) ? language : 'en';
+
   // Where the list would cover the conversation, it is opened only when asked for.
   if (window.innerWidth <= 900) document.querySelector('#left.open .toggle-button')?.click();
 
-  // A mark, its sentence and the place in the document light up together. By a rule instead of a
-  // class: what is shown is made anew while it grows.
+  // Gradio's field has no name, and takes every script to run from left to right.
+  const field = document.querySelector('#box textarea');
+  field.dir = 'auto';
+  field.setAttribute('aria-label', document.querySelector('#box [data-testid="block-info"]').textContent);
+
+  // A mark, its sentence and its place in the document light up together: those that are pointed
+  // at, and those that the panel shows. By a rule instead of a class: what is shown is made anew
+  // while it grows.
   const rule = document.head.appendChild(document.createElement('style'));
-  let chosen = '', over = '';
+  let opened = '', over = '';
   const light = () => {
     const lit = key => `[data-cite="${CSS.escape(key)}"]`;
-    rule.textContent = [chosen, over].filter(Boolean).map(key =>
-      `.sentence${lit(key)}, mark${lit(key)} { background: var(--lit) !important; }`
+    rule.textContent = [opened, over].filter(Boolean).map(key =>
+      `.sentence${lit(key)} { background: var(--lit) !important; }`
       + `.cite${lit(key)} { outline: 2px solid var(--primary-500); }`
-    ).join('\n');
+    ).join('') + (over ? `.spot${lit(over)} { background: var(--spot-lit) !important; }` : '');
   };
   const cited = event => event.target.closest?.('[data-cite]')?.dataset.cite ?? '';
   document.addEventListener('pointerover', event => { over = cited(event); light(); });
   document.addEventListener('focusin', event => { over = cited(event); light(); });
-  document.addEventListener('click', event => {
-    if (cited(event)) { chosen = cited(event); light(); }
-  });
 
   // Seconds since something began to be done.
   const since = new WeakMap();
@@ -30,28 +37,39 @@
     }
   }, 100);
 
-  // The panel beside the answer: focus goes to what was opened, and back when it is closed.
-  let opener = null;
-  document.addEventListener('click', event => {
-    const from = event.target.closest?.('[data-on="open"]');
-    if (from && from.closest('#chat')) opener = {do: from.dataset.do, key: from.dataset.key};
-  });
-  document.addEventListener('keydown', event => {
-    if (event.key === 'Escape') document.querySelector('#panel [data-do="close"]')?.click();
-  });
+  // The panel beside the answer: the focus goes to what was opened, and back when it is closed.
+  // Within what is open (another page, more text) focus and place stay.
+  const right = document.querySelector('#right');
   const panel = document.querySelector('#panel');
-  let shown = '';
+  const spot = () => panel.querySelector('.spot');
+  const name = button => button.getAttribute('aria-label') ?? button.textContent;
+  let opener = null, pressed = '', height = null, shown = '';
+  const close = () => panel.querySelector('[data-do="close"]')?.click();
+  document.addEventListener('click', event => {
+    const from = event.target.closest?.('[data-do]');
+    if (!from) return;
+    if (from.dataset.on === 'open' && from.closest('#chat')) opener = {...from.dataset};
+    if (!from.closest('#panel')) return;
+    pressed = name(from);
+    height = spot()?.getBoundingClientRect().top;
+    if (from.dataset.do === 'close') right.classList.remove('open');  // the server follows
+  }, {capture: true});
+  document.addEventListener('keydown', event => { if (event.key === 'Escape') close(); });
   new MutationObserver(() => {
     const now = panel.querySelector('[data-view]')?.dataset.view ?? '';
-    document.querySelector('#right')?.classList.toggle('open', Boolean(now));
     if (now === shown) return;
+    const what = view => view.replace(/( \d+){4}$/, '');
+    const same = now && what(now) === what(shown);
     shown = now;
-    if (now) {
-      const spot = panel.querySelector('.spot');
-      const picture = panel.querySelector('img');
-      const go = () => spot?.scrollIntoView({block: 'center'});
-      go();
-      if (picture && !picture.complete) picture.addEventListener('load', go);
+    right.classList.toggle('open', Boolean(now));
+    opened = panel.querySelector('[data-cite]')?.dataset.cite ?? '';
+    light();
+    if (same) {
+      if (spot() && height) right.scrollTop += spot().getBoundingClientRect().top - height;
+      [...panel.querySelectorAll('button:enabled')].find(other => name(other) === pressed)?.focus();
+    } else if (now) {
+      right.scrollTop = 0;
+      spot()?.scrollIntoView({block: 'center'});
       panel.querySelector('[data-do="close"]')?.focus({preventScroll: true});
     } else if (opener) {
       document.querySelector(

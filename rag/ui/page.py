@@ -21,7 +21,7 @@ from rag.ui.conversations import Scope
 from rag.ui.form import TEXTS, Form
 from rag.ui.identity import Identity
 from rag.ui.jobs import Job
-from rag.ui.language import Say, said
+from rag.ui.language import Say, said, translations
 from rag.ui.library import SCOPES, Library
 from rag.ui.panel import Panel
 from rag.ui.sessions import Session
@@ -30,6 +30,7 @@ HERE = Path(__file__).parent
 STYLES = HERE / "style.css", HERE / "viewer.css"
 CONTROLS = (HERE / "controls.js").read_text("utf-8")
 CONVERSATION = CONTROLS + (HERE / "conversation.js").read_text("utf-8")
+PAGE = (HERE / "page.js").read_text("utf-8")
 DOWNLOAD = (HERE / "download.js").read_text("utf-8")
 FORGET = (
     "Remove all documents and conversations of this browser from the disk? This cannot be undone."
@@ -152,10 +153,10 @@ def build(backend: Backend) -> gr.Blocks:
             """Files in the question box are queued; the question waits for their words."""
             files: list[Job] = []
             if value["files"]:
-                session = library.session(request)
-                files = library.take(session, value["files"])
+                look = library.look(request)
+                files = library.take(look.session, value["files"])
                 value = {**value, "files": []}
-                shown = library.shelf(session, gr.update(value="mine"))
+                shown = library.shelf(look, gr.update(value="mine"))
                 yield gr.skip(), gr.update(value=value), gr.skip(), *shown
                 scope = "mine"
             async for update in chat.ask(
@@ -181,9 +182,9 @@ def build(backend: Backend) -> gr.Blocks:
             mine = backend.sessions.has_documents(session)
             return (
                 *chat.load(request),
-                *library.shelf(session, _scopes("mine" if mine else "samples", say)),
+                *library.shelf(look, _scopes("mine" if mine else "samples", say)),
                 session.arrived,
-                f"<h2>{say('My documents')}</h2>",
+                f"<h2>{html.escape(say('My documents'))}</h2>",
                 gr.update(
                     choices=_models(session), value=session.preferences.model or config.model
                 ),
@@ -196,7 +197,7 @@ def build(backend: Backend) -> gr.Blocks:
             shown = html.escape(rendering.preparing(pending, look.say)) if pending else ""
             return (
                 f'<p class="preparing" role="status">{shown}</p>',
-                library.show(look.session),
+                library.show(look),
                 gr.update(choices=_models(look.session)),
                 gr.Timer(active=bool(pending)),
             )
@@ -213,7 +214,7 @@ def build(backend: Backend) -> gr.Blocks:
             """The documents that can be chosen, where that is what is searched."""
             if scope != "chosen":
                 return gr.update(visible=False)
-            choices = library.choices(library.session(request))
+            choices = library.choices(library.look(request).session)
             there = [key for key in chosen if key in [key for _, key in choices]]
             return gr.update(choices=choices, value=there, visible=True)
 
@@ -263,10 +264,17 @@ def build(backend: Backend) -> gr.Blocks:
             forget_all,
             inputs=confirmed,
             outputs=loaded,
-            js=f"() => confirm({json.dumps(FORGET)})",
+            js=_confirming(FORGET),
             **quick,
         )
     return page
+
+
+def _confirming(question: str) -> str:
+    """A script that asks this in the language of the page."""
+    said = {code: known.get(question, question) for code, known in translations().items()}
+    asked = f"{json.dumps(said)}[document.documentElement.lang] ?? {json.dumps(question)}"
+    return f"() => confirm({asked})"
 
 
 def _scopes(value: str, say: Say) -> Any:
@@ -309,7 +317,7 @@ def launch(
             auth_message="Rivulet: ask your documents.",
             theme=theme(),
             css_paths=list(STYLES),
-            js=(HERE / "page.js").read_text("utf-8"),
+            js=PAGE.replace("LANGUAGES", json.dumps(sorted(translations()))),
             i18n=TEXTS,
             app_kwargs={"middleware": [Middleware(Identity)]},
         )

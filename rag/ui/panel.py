@@ -63,6 +63,7 @@ def _unfound(answer: Answer, citation: Citation, key: str, look: Look) -> str:
     say = look.say
     close = button("×", "close", "", title=say("Close the source"))
     sentence = html.escape(answer.text[citation.start : citation.end])
+    cite = html.escape(key.partition(":")[2])
     told = say(
         "No passage that was found for this question says so. It may be what the model knows, or "
         "made up."
@@ -71,6 +72,6 @@ def _unfound(answer: Answer, citation: Citation, key: str, look: Look) -> str:
         f'<div data-view="{html.escape(key)}"><section class="viewer">'
         f'<header class="viewer-head"><span class="where"><b>'
         f"{html.escape(say('not found in your documents'))}</b></span>{close}</header>"
-        f'<blockquote class="viewer-quote" dir="auto">{sentence}</blockquote>'
+        f'<blockquote class="viewer-quote" dir="auto" data-cite="{cite}">{sentence}</blockquote>'
         f"<p>{html.escape(told)}</p></section></div>"
     )

@@ -5,7 +5,7 @@ Knows nothing of gradio.
 
 import json
 import logging
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -26,24 +26,20 @@ class Preferences:
 
     model: str = ""
     """As the model picker names it; empty: the program's."""
-    options: AnswerOptions = AnswerOptions()
+    options: AnswerOptions = field(default_factory=AnswerOptions)
 
-    def bounded(self) -> "Preferences":
-        """The same with every text within its limits, and such as can be written; numbers are in
-        theirs already."""
-        model = well_formed(self.model).strip()[:LONGEST_MODEL].rstrip()
-        prompt = well_formed(self.options.system_prompt).strip()
-        return Preferences(model, replace(self.options, system_prompt=prompt))
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "model", well_formed(self.model)[:LONGEST_MODEL])
 
 
 def encode(preferences: Preferences) -> str:
-    return json.dumps(asdict(preferences))
+    return well_formed(json.dumps(asdict(preferences), ensure_ascii=False))
 
 
 def read(file: Path) -> Preferences:
     """What is kept in `file`; where that is damaged, nothing is set, which is logged."""
     try:
-        return TypeAdapter(Preferences).validate_json(file.read_bytes()).bounded()
+        return TypeAdapter(Preferences).validate_json(file.read_bytes())
     except FileNotFoundError:
         return Preferences()
     except (OSError, ValueError, ConfigurationError) as error:

@@ -7,19 +7,20 @@ import html
 from collections.abc import Sequence
 from typing import Any
 
+from rag.index.ingestion import Progress
 from rag.index.store import StoredDocument
 from rag.preparation import Preparation
-from rag.types import counted
 from rag.ui.jobs import Job, Note
 from rag.ui.language import Say
 
+WAITING = "waiting for the search model"
 MANY = 5
 """Notes of a kind that are shown one by one; more are summed up."""
 SUMS = {
-    "good": "{} files are ready.",
-    "same": "{} files were here already.",
-    "cancelled": "{} files were cancelled.",
-    "bad": "{} files could not be added.",
+    "good": "{number} files are ready.",
+    "same": "{number} files were here already.",
+    "cancelled": "{number} files were cancelled.",
+    "bad": "{number} files could not be added.",
 }
 
 
@@ -28,58 +29,63 @@ def library(
     samples: Sequence[StoredDocument],
     sample_names: Sequence[str],
     jobs: Sequence[Job],
+    say: Say,
     problem: str = "",
 ) -> str:
     """The list of documents: what is on its way, the session's own, the samples.
 
     `problem` is why the session's own cannot be shown.
     """
-    parts = [_note(Note("bad", problem))] if problem else []
+    parts = [_note(Note("bad", problem), say)] if problem else []
     left = [job for job in jobs if job.interrupted]
     if len(jobs) - len(left) > 1:
-        parts.append(_for_all(_button("cancel", "Cancel all")))
+        parts.append(_for_all(_button("cancel", say("Cancel all"))))
     if len(left) > 1:
-        buttons = _button("again", "Add all again"), _button("discard", "Remove all interrupted")
-        parts.append(_for_all(*buttons))
-    rows = [_job(job) for job in jobs]
-    rows += [_document(document) for document in own]
+        again = _button("again", say("Add all again"))
+        parts.append(_for_all(again, _button("discard", say("Remove all interrupted"))))
+    rows = [_job(job, say) for job in jobs]
+    rows += [_document(document, say) for document in own]
     if rows:
-        parts.append(f'<ul class="documents" aria-label="My documents">{"".join(rows)}</ul>')
+        label = html.escape(say("My documents"))
+        parts.append(f'<ul class="documents" aria-label="{label}">{"".join(rows)}</ul>')
     elif not problem:
-        parts.append('<p class="hint">None yet. The samples below are searched until then.</p>')
+        hint = html.escape(say("None yet. The samples below are searched until then."))
+        parts.append(f'<p class="hint">{hint}</p>')
     ready = {document.name: document for document in samples}
     rows = [
-        _row(name, _size(ready[name]) if name in ready else "waiting for the search model")
+        _row(name, _size(ready[name], say) if name in ready else say(WAITING))
         for name in sample_names
     ]
+    label = html.escape(say("Sample documents"))
     parts.append(
-        f'<h3>Sample documents</h3><ul class="documents samples" aria-label="Sample documents">'
-        f"{''.join(rows)}</ul>"
+        f'<h3>{label}</h3><ul class="documents samples" aria-label="{label}">{"".join(rows)}</ul>'
     )
     return "".join(parts)
 
 
-def notes(said: Sequence[Note]) -> str:
+def notes(told: Sequence[Note], say: Say) -> str:
     """What became of what was added, and a button that takes it away."""
-    kinds = dict.fromkeys(note.kind for note in said)
-    parts = [_notes_of(kind, [note for note in said if note.kind == kind]) for kind in kinds]
+    kinds = dict.fromkeys(note.kind for note in told)
+    parts = [_notes_of(kind, [note for note in told if note.kind == kind], say) for kind in kinds]
     if parts:
-        parts.append(_for_all(_button("dismiss", "Dismiss", label="Dismiss these messages")))
+        label = say("Dismiss these messages")
+        parts.append(_for_all(_button("dismiss", say("Dismiss"), label=label)))
     return "".join(parts)
 
 
-def _notes_of(kind: str, said: Sequence[Note]) -> str:
-    each = "".join(map(_note, said))
-    if len(said) <= MANY:
+def _notes_of(kind: str, told: Sequence[Note], say: Say) -> str:
+    each = "".join(_note(note, say) for note in told)
+    if len(told) <= MANY:
         return each
     return (
         f'<details class="note {kind}"><summary role="{_role(kind)}">'
-        f"{SUMS[kind].format(len(said))}</summary>{each}</details>"
+        f"{html.escape(say(SUMS[kind], number=len(told)))}</summary>{each}</details>"
     )
 
 
-def _note(note: Note) -> str:
-    return f'<p class="note {note.kind}" role="{_role(note.kind)}">{html.escape(note.text)}</p>'
+def _note(note: Note, say: Say) -> str:
+    text = html.escape(note.said(say))
+    return f'<p class="note {note.kind}" role="{_role(note.kind)}">{text}</p>'
 
 
 def _role(kind: str) -> str:
@@ -89,53 +95,64 @@ def _role(kind: str) -> str:
 def preparing(preparation: Preparation[Any], say: Say) -> str:
     """What is being prepared, and how far it is; or why it failed."""
     if preparation.error:
-        return str(preparation.error)
-    percent = f"{100 * preparation.done:.0f}"
+        return say(str(preparation.error))
+    percent = round(100 * preparation.done)
     return say("Preparing {name}, {percent} %", name=say(preparation.name), percent=percent)
 
 
-def _job(job: Job) -> str:
+def _job(job: Job, say: Say) -> str:
     """One line for what is on its way, or was when the process before ended."""
     if job.interrupted:
+        again = say("Add {name} again", name=job.name)
         buttons = (
-            _button("again", "Add again", job.key, f"Add {job.name} again"),
-            _button("discard", "×", job.key, f"Remove {job.name}"),
+            _button("again", say("Add again"), job.key, again),
+            _button("discard", "×", job.key, say("Remove {name}", name=job.name)),
         )
-        return _row(job.name, "interrupted", *buttons)
-    button = _button("cancel", "×", job.key, f"Cancel {job.name}")
-    return _row(job.name, _state(job), button, busy=bool(job.steps))
+        return _row(job.name, say("interrupted"), *buttons)
+    button = _button("cancel", "×", job.key, say("Cancel {name}", name=job.name))
+    return _row(job.name, _state(job, say), button, busy=bool(job.steps))
 
 
-def _state(job: Job) -> str:
+def _state(job: Job, say: Say) -> str:
     """What is being done for it."""
     now = job.progress
     if job.cancelled:
-        return "cancelling"
+        return say("cancelling")
     if not job.steps or not now:
-        return "waiting"
-    state = now.step
-    if now.step == "embedding":
-        state = f"searchable, {now.done:,} of {counted(now.total, 'passage')} embedded"
-        if speed := job.per_second:
-            state += f", {speed:.0f} a second, {_left(job.unembedded / speed)}"
+        return say("waiting")
+    state = _embedding(now, job, say) if now.step == "embedding" else say(now.step)
     inner = now.file_name.removeprefix(f"{job.name}/")
-    return state if inner == job.name else f"{inner}: {state}"
+    return state if inner == job.name else say("{name}: {state}", name=inner, state=state)
 
 
-def _left(seconds: float) -> str:
-    return f"{seconds:.0f} s left" if seconds < 100 else f"{seconds / 60:.0f} min left"
+def _embedding(now: Progress, job: Job, say: Say) -> str:
+    if now.total == 1:
+        state = say("searchable, {done} of 1 passage embedded", done=now.done)
+    else:
+        state = say(
+            "searchable, {done} of {total} passages embedded", done=now.done, total=now.total
+        )
+    if not (speed := job.per_second):
+        return state
+    seconds = job.unembedded / speed
+    if seconds < 100:
+        left = say("{number} s left", number=round(seconds))
+    else:
+        left = say("{number} min left", number=round(seconds / 60))
+    return say("{state}, {number} a second, {left}", state=state, number=round(speed), left=left)
 
 
-def _document(document: StoredDocument) -> str:
-    button = _button("remove", "×", document.id_, f"Remove {document.name}")
-    return _row(document.name, f"ready, {_size(document)}", button)
+def _document(document: StoredDocument, say: Say) -> str:
+    button = _button("remove", "×", document.id_, say("Remove {name}", name=document.name))
+    return _row(document.name, say("ready, {size}", size=_size(document, say)), button)
 
 
 def _row(name: str, state: str, *buttons: str, busy: bool = False) -> str:
     """One line of the list; all but the buttons is escaped here."""
     shown = html.escape(name)
     return (
-        f'<li class="{"busy" if busy else ""}"><span class="name" title="{shown}">{shown}</span>'
+        f'<li class="{"busy" if busy else ""}">'
+        f'<span class="name" dir="auto" title="{shown}">{shown}</span>'
         f'<span class="state">{html.escape(state)}</span>'
         f'<span class="buttons">{"".join(buttons)}</span></li>'
     )
@@ -150,10 +167,15 @@ def _button(do: str, text: str, key: str = "", label: str = "") -> str:
     said = f' aria-label="{html.escape(label)}" title="{html.escape(label)}"' if label else ""
     return (
         f'<button type="button" class="{"icon" if text == "×" else "text"}" data-do="{do}" '
-        f'data-key="{html.escape(key)}"{said}>{text}</button>'
+        f'data-key="{html.escape(key)}"{said}>{html.escape(text)}</button>'
     )
 
 
-def _size(document: StoredDocument) -> str:
-    pages = f"{counted(document.pages, 'page')}, " if document.pages else ""
-    return f"{pages}{counted(document.passages, 'passage')}"
+def _size(document: StoredDocument, say: Say) -> str:
+    number = document.passages
+    passages = say("1 passage") if number == 1 else say("{number} passages", number=number)
+    if not document.pages:
+        return passages
+    number = document.pages
+    pages = say("1 page") if number == 1 else say("{number} pages", number=number)
+    return say("{pages}, {passages}", pages=pages, passages=passages)

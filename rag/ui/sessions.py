@@ -187,9 +187,9 @@ class Session:
         self._conversations = None
 
     def prefer(self, preferred: Preferences) -> None:
-        """Keep what the person has set, within its limits. Raises OSError, and it holds all the
-        same until the process ends."""
-        self.preferences = preferred.bounded()
+        """Keep what the person has set. Raises OSError, and it holds all the same until the process
+        ends."""
+        self.preferences = preferred
         with self.writing:
             if not self.forgotten:
                 _replace(self._preferences_file, preferences.encode(self.preferences))
@@ -217,7 +217,7 @@ class Session:
                         with file.open(encoding="utf-8") as lines:
                             entry = decode_head(file.stem, lines.readline())
                     except (OSError, ValueError) as error:
-                        self._lay_aside(file, "A conversation", error)
+                        self._lay_aside(file, file.stem, error)
                     else:
                         self._conversations[entry.key] = entry
         return self._conversations
@@ -227,23 +227,28 @@ class Session:
         try:
             conversation = decode(entry.key, file.read_text("utf-8"))
         except (OSError, ValueError) as error:
-            self._lay_aside(file, f"The conversation “{entry.name}”", error)
+            self._lay_aside(file, entry.name, error)
             del self._all()[entry.key]
             return None
         self._all()[entry.key] = conversation
         return conversation
 
-    def _lay_aside(self, file: Path, what: str, error: OSError | ValueError) -> None:
+    def _lay_aside(self, file: Path, name: str, error: OSError | ValueError) -> None:
         """Tell that a file cannot be read; where it is damaged it gets another name, so that
         nothing is written over it."""
         logger.error("%s cannot be read: %s", file, error)
         if isinstance(error, ValueError):
-            reason = f"its file is damaged, and kept aside as {file.stem}.damaged.json"
+            text = (
+                "The conversation “{name}” cannot be read: its file is damaged, and kept aside as "
+                "{file}."
+            )
+            aside = file.with_suffix(".damaged.json")
             with suppress(OSError):
-                file.rename(file.with_suffix(".damaged.json"))
+                file.rename(aside)
+            self.notes.append(Note("bad", text, {"name": name, "file": aside.name}))
         else:
-            reason = str(error.strerror)
-        self.notes.append(Note("bad", f"{what} cannot be read: {reason}."))
+            text = "The conversation “{name}” cannot be read: {error}."
+            self.notes.append(Note("bad", text, {"name": name, "error": error.strerror}))
 
     def _write(self, conversation: Conversation) -> None:
         with self.writing:

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rag.answering.events import Status
+from rag.answering.prompts import OURS
 from rag.llms.catalog import label
 from rag.preparation import Preparation
-from rag.types import Citation, NodeWithScore
-from rag.ui.blocks import blocks
+from rag.types import Citation, Node, NodeWithScore
+from rag.ui.blocks import blocks, left_open
 from rag.ui.conversations import Answer, Conversation, Entry, Turn
 from rag.ui.jobs import Job
 from rag.ui.language import Say
@@ -56,9 +57,10 @@ def parts(
     doing: Doing | None = None,
 ) -> list[Part]:
     """The whole conversation. `doing` is what is being done for the answer that is `writing`."""
-    if not conversation.turns:
+    turns = list(conversation.turns)
+    if not turns:
         return [_part("welcome", "welcome", _welcome(shown.say))]
-    return [_turn(turn, shown, writing, doing) for turn in conversation.turns]
+    return [_turn(turn, shown, writing, doing, turn is turns[-1]) for turn in turns]
 
 
 def _part(key: str, classes: str, markup: str) -> Part:
@@ -80,12 +82,14 @@ def _welcome(say: Say) -> str:
     return f'<h2>{title}</h2>{shown}<p class="suggestions">{asked}</p>'
 
 
-def _turn(turn: Turn, shown: Shown, writing: Answer | None, doing: Doing | None) -> Part:
+def _turn(
+    turn: Turn, shown: Shown, writing: Answer | None, doing: Doing | None, last: bool
+) -> Part:
     answers = [
         {
             "k": answer.key,
             "c": "answer" + (" writing" if answer is writing else ""),
-            "n": list(_answer(turn, answer, shown, doing if answer is writing else None)),
+            "n": list(_answer(turn, answer, shown, doing if answer is writing else None, last)),
         }
         for answer in turn.answers
     ]
@@ -113,7 +117,9 @@ def _question(turn: Turn, say: Say) -> str:
     )
 
 
-def _answer(turn: Turn, answer: Answer, shown: Shown, doing: Doing | None) -> Iterator[Part]:
+def _answer(
+    turn: Turn, answer: Answer, shown: Shown, doing: Doing | None, last: bool
+) -> Iterator[Part]:
     say = shown.say
     if len(turn.answers) > 1:
         yield _part("name", "name", f"<h4>{html.escape(label(answer.model))}</h4>")
@@ -127,7 +133,7 @@ def _answer(turn: Turn, answer: Answer, shown: Shown, doing: Doing | None) -> It
     if doing:
         yield _part("status", "status", _doing(doing, say))
     if answer.error:
-        error = html.escape(answer.error)
+        error = html.escape(say(answer.error))
         yield _part("error", "", f'<p class="error" role="alert">{error}</p>')
     if answer.finish_reason is None:
         return
@@ -136,7 +142,7 @@ def _answer(turn: Turn, answer: Answer, shown: Shown, doing: Doing | None) -> It
     facts = " · ".join(answer.facts(say))
     yield _part("facts", "facts", html.escape(facts))
     yield _part("actions", "actions", _actions(turn, answer, shown))
-    if answer.suggestions:
+    if answer.suggestions and last:
         yield _part("suggestions", "suggestions", _suggestions(answer, say))
 
 
@@ -149,7 +155,10 @@ def _text(answer: Answer, shown: Shown) -> list[str]:
         return cite(f"{answer.key}:{number}", citation, answer, shown.say)
 
     finished = answer.finish_reason is not None
-    made = blocks(answer.text, answer.citations, mark, answer.key)
+    text = shown.say(answer.text) if answer.text in OURS else answer.text
+    made = blocks(text, answer.citations, mark, answer.key)
+    if made and not finished:
+        made[-1] = left_open(made[-1])
     if finished:  # nothing is added to it any more
         shown.texts[answer.key] = made
     return made
@@ -183,7 +192,9 @@ def _doing(doing: Doing, say: Say) -> str:
     elif isinstance(doing, Job):
         text = say("Reading {name}", name=doing.name)
     elif doing.done:
-        text = say("{doing} {done} of {total}", **{**vars(doing), "doing": say(doing.text)})
+        text = say(
+            "{doing} {done} of {total}", doing=say(doing.text), done=doing.done, total=doing.total
+        )
     elif doing.total:
         text = say("{doing}: {total}", doing=say(doing.text), total=doing.total)
     else:
@@ -201,7 +212,7 @@ def cite(key: str, citation: Citation, answer: Answer, say: Say) -> str:
     else:
         number = answer.number_of(citation.node)
         shown, kind = str(number or "·"), citation.support
-        title = say("Source {number}: {place}", number=shown, place=citation.node.label)
+        title = say("Source {number}: {place}", number=shown, place=_label(citation.node, say))
         if citation.support == "partly":
             missing = ", ".join(citation.missing)
             title += ". " + say("Partly: it does not say {missing}", missing=missing)
@@ -236,14 +247,21 @@ def _sources(answer: Answer, say: Say) -> str:
 
 def _source(answer: Answer, number: int, hit: NodeWithScore, say: Say) -> str:
     node = hit.node
-    place = say("page {number}", number=node.page) if node.page else " › ".join(node.headings)
-    name = html.escape(say("Show source {number}: {place}", number=number, place=node.label))
+    place = say("page {page}", page=str(node.page)) if node.page else " › ".join(node.headings)
+    name = html.escape(say("Show source {number}: {place}", number=number, place=_label(node, say)))
     return (
         f'<li><button type="button" class="source" data-on="open" data-do="source" '
         f'data-key="{answer.key}:{number - 1}" aria-label="{name}">'
-        f'<span class="number">{number}</span> <b>{html.escape(node.file_name)}</b> '
-        f"<small>{html.escape(place)}</small></button></li>"
+        f'<span class="number">{number}</span> <b dir="auto">{html.escape(node.file_name)}</b> '
+        f'<small dir="auto">{html.escape(place)}</small></button></li>'
     )
+
+
+def _label(node: Node, say: Say) -> str:
+    """`node.label` in a person's language."""
+    if not node.page:
+        return node.label
+    return say("{name}, page {page}", name=node.file_name, page=str(node.page))
 
 
 def _actions(turn: Turn, answer: Answer, shown: Shown) -> str:
@@ -257,14 +275,13 @@ def _actions(turn: Turn, answer: Answer, shown: Shown) -> str:
     if len(turn.answers) > 1:
         buttons.append(button(say("Keep only this"), "choose", key))
     if shown.feedback:
-        good, bad = answer.rating > 0, answer.rating < 0
-        buttons += [
-            button("👍", "rate", f"{key}:1", title=say("Good answer"), pressed=good),
-            button("👎", "rate", f"{key}:-1", title=say("Bad answer"), pressed=bad),
-        ]
+        for sign, rating, title in (("👍", 1, "Good answer"), ("👎", -1, "Bad answer")):
+            told = f"{say(title)}: {say('tell whoever runs this page')}"
+            pressed = answer.rating == rating
+            buttons.append(button(sign, "rate", f"{key}:{rating}", title=told, pressed=pressed))
         if answer.rating:
-            why = say("Say why")
-            buttons.append(_field(button(why, "comment", key, edits=edited(why, say))))
+            why = say("Say why, to whoever runs this page")
+            buttons.append(_field(button(say("Say why"), "comment", key, edits=edited(why, say))))
     return "".join(buttons)
 
 
@@ -313,7 +330,8 @@ def button(
     if pressed is not None:
         named += f' aria-pressed="{str(pressed).lower()}"'
     return (
-        f'<button type="button" class="{"icon" if sign else "text"}" data-on="{on}" data-do="{do}" '
+        f'<button type="button" class="{"icon" if sign else "text"}" dir="auto" '
+        f'data-on="{on}" data-do="{do}" '
         f'data-key="{html.escape(key)}"{named}{edits}>{html.escape(text)}</button>'
     )
 

@@ -6,17 +6,16 @@ Everything from a document is escaped here: it is text, never HTML.
 import base64
 import html
 import re
-from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import PurePosixPath
 
 from rag.documents.loading import CODE
 from rag.documents.pages import Box
 from rag.types import NodeWithScore
+from rag.ui.language import Say, english
 from rag.ui.views import HERE, PageView, Place, TextView
 
-Say = Callable[[str], str]
-"""Gives a text of ours in the person's language."""
 MORE = 4
 """Passages that "Earlier text" adds."""
 MONOSPACED = CODE | {".json", ".jsonl"}
@@ -29,7 +28,7 @@ def source(
     *,
     key: str,
     cite: str = "",
-    say: Say = str,
+    say: Say = english,
 ) -> str:
     """The panel: the source's head, and its page or text.
 
@@ -40,9 +39,11 @@ def source(
     shown = _page(view, hit, key, cite, say) if isinstance(view, PageView) else ""
     if isinstance(view, TextView):
         shown = _text(view, hit, key, cite, say)
-    note = f'<p class="viewer-note" role="status">{_said(say, view.note)}</p>' if view.note else ""
+    told = html.escape(say(view.note))
+    note = f'<p class="viewer-note" role="status">{told}</p>' if told else ""
+    label = html.escape(say("Source {number}", number=number))
     return (
-        f'<section class="viewer" aria-label="{_said(say, "Source {number}", number=number)}">'
+        f'<section class="viewer" aria-label="{label}">'
         f"{_head(view, hit, number, say)}{note}{shown}</section>"
     )
 
@@ -59,14 +60,15 @@ def asked(key: str) -> tuple[str, Place]:
 def _head(view: PageView | TextView, hit: NodeWithScore, number: int, say: Say) -> str:
     node = hit.node
     page = view.home if isinstance(view, PageView) else node.page
-    places = [_said(say, "page {page}", page=page)] if page else []
+    places = [say("page {page}", page=str(page))] if page else []
     if node.headings:
-        places.append(html.escape(" › ".join(node.headings)))
+        places.append(" › ".join(node.headings))
     close = _button("close", "", "×", say("Close the source"))
     return (
         f'<header class="viewer-head"><span class="number">{number}</span>'
-        f'<span class="where"><b>{html.escape(node.file_name)}</b>'
-        f"<small>{' · '.join(places)}</small><small>{_why(hit, say)}</small></span>{close}</header>"
+        f'<span class="where"><b dir="auto">{html.escape(node.file_name)}</b>'
+        f'<small dir="auto">{html.escape(" · ".join(places))}</small>'
+        f"<small>{html.escape(_why(hit, say))}</small></span>{close}</header>"
     )
 
 
@@ -81,15 +83,16 @@ WAYS = {
 def _why(hit: NodeWithScore, say: Say) -> str:
     """How it was found, and how well it fits."""
     way = WAYS.get(hit.found_by, "")
-    parts = [_said(say, way)] if way else []
+    parts = [say(way)] if way else []
     if hit.score is not None:
-        parts.append(_said(say, "score {score}", score=f"{max(hit.score, 0):.2f}"))
+        parts.append(say("score {score}", score=Decimal(f"{max(hit.score, 0):.2f}")))
     return " · ".join(parts)
 
 
 def _page(view: PageView, hit: NodeWithScore, key: str, cite: str, say: Say) -> str:
     picture, page, pages = view.picture, view.page, view.pages
-    described = say("Page {page} of {file}").format(page=page, file=hit.node.file_name)
+    described = say("Page {page} of {file}", page=str(page), file=hit.node.file_name)
+    reached = say("Page {page} of {pages}", page=str(page), pages=str(pages))
     boxes = "".join(_box(box, cite) for box in picture.boxes)
 
     def turn(to: int, text: str, label: str) -> str:
@@ -98,7 +101,7 @@ def _page(view: PageView, hit: NodeWithScore, key: str, cite: str, say: Say) -> 
 
     buttons = [
         turn(page - 1, "‹", say("Previous page")),
-        f"<span>{_said(say, 'Page {page} of {pages}', page=page, pages=pages)}</span>",
+        f"<span>{html.escape(reached)}</span>",
         turn(page + 1, "›", say("Next page")),
     ]
     if page != view.home:
@@ -111,7 +114,7 @@ def _page(view: PageView, hit: NodeWithScore, key: str, cite: str, say: Say) -> 
         f'<figure class="sheet"><img src="data:image/webp;base64,{data}" '
         f'width="{picture.width}" height="{picture.height}" alt="{html.escape(described)}">'
         f"{boxes}</figure>"
-        f'<blockquote class="viewer-quote" data-cite="{html.escape(cite)}">'
+        f'<blockquote class="viewer-quote" dir="auto" data-cite="{html.escape(cite)}">'
         f"{html.escape(_unwrapped(view.marked))}</blockquote>"
     )
 
@@ -139,11 +142,11 @@ def _text(view: TextView, hit: NodeWithScore, key: str, cite: str, say: Say) -> 
         page = _key(key, replace(place, as_text=False, page=view.page))
         pages = _button("view", page, html.escape(say("Show the page")))
     code = PurePosixPath(node.file_name).suffix.lower() in MONOSPACED
-    label = html.escape(say("Text of {file}").format(file=node.file_name))
+    label = html.escape(say("Text of {file}", file=node.file_name))
     return (
         f'<p class="viewer-turn">{earlier}{pages}</p>'
-        f'<div class="viewer-text{" code" if code else ""}" role="region" tabindex="0" '
-        f'aria-label="{label}">{before}'
+        f'<div class="viewer-text{" code" if code else ""}" dir="{"ltr" if code else "auto"}" '
+        f'role="region" tabindex="0" aria-label="{label}">{before}'
         f'<mark class="spot" data-cite="{html.escape(cite)}">{marked}</mark>{after}</div>'
         f'<p class="viewer-turn">{later}</p>'
     )
@@ -152,10 +155,6 @@ def _text(view: TextView, hit: NodeWithScore, key: str, cite: str, say: Say) -> 
 def _unwrapped(text: str) -> str:
     """A PDF's text: its lines end where its page did, which is narrower or wider than this one."""
     return re.sub(r"(?<!\n)\n(?!\n)", " ", text)
-
-
-def _said(say: Say, text: str, **values: object) -> str:
-    return html.escape(say(text).format(**values) if values else say(text))
 
 
 def _key(key: str, place: Place) -> str:

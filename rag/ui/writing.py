@@ -244,7 +244,7 @@ class Writing:
             )
         ) as questions:
             for question in questions:
-                if self._stopped or self.conversation.lock.locked():
+                if self._stopped or self.conversation.lock.locked() or not self._is_last:
                     return
                 found += [question] if question else []
         if found and self._is_last:

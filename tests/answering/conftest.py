@@ -5,7 +5,7 @@ from typing import Any
 
 from rag.answering.events import Event, Status
 from rag.llms.protocol import TextStream
-from rag.types import ChatMessage, Completion, Node, NodeWithScore, Reasoning
+from rag.types import ChatMessage, Completion, Node, NodeWithScore, Prefill, Queued, Reasoning
 
 GUARD = 20
 """Seconds after which a test that hangs is given up."""
@@ -13,15 +13,15 @@ GUARD = 20
 MANY = 500
 """Calls of a model that no answer needs."""
 
-Piece = str | Reasoning | Exception | Completion
+Piece = str | Reasoning | Queued | Prefill | Exception | Completion
 
 
 class Says:
     """A model that writes given pieces as they are: one list of them for each call.
 
     An exception among them is raised, a Completion is how the call ends; the last list is said
-    again. `calls` keeps the messages of every call, `limits` their limits; `open` counts the
-    streams that run, `steps` the pieces that were written.
+    again. `calls` keeps the messages of every call, `limits` their limits and `temperatures`;
+    `open` counts the streams that run, `steps` the pieces that were written.
     """
 
     is_streaming = True
@@ -40,6 +40,7 @@ class Says:
         self.is_small = small
         self.calls: list[list[ChatMessage]] = []
         self.limits: list[int | None] = []
+        self.temperatures: list[float | None] = []
         self.open = self.steps = 0
 
     def stream(
@@ -53,6 +54,7 @@ class Says:
         self.calls.append(list(messages))
         assert len(self.calls) < MANY, "it goes on for ever"
         self.limits.append(max_tokens)
+        self.temperatures.append(temperature)
         reply = self.replies[min(len(self.calls), len(self.replies)) - 1]
         self.open += 1
         try:

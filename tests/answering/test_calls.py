@@ -7,12 +7,12 @@ import pytest
 
 from rag.answering import prompts
 from rag.answering.budget import left_beside
-from rag.answering.calls import Calls, both
-from rag.answering.events import Begun, Event, Timings
+from rag.answering.calls import Calls, Part, both
+from rag.answering.events import READING, TOGETHER, Begun, Event, Timings
 from rag.errors import ContextWindowError, ProviderError
 from rag.llms.scripted import ScriptedLLM
-from rag.types import ChatMessage, Completion, Reasoning, Usage
-from tests.answering.conftest import Piece, Says, of, text_of
+from rag.types import ChatMessage, Completion, Prefill, Queued, Reasoning, Usage
+from tests.answering.conftest import Piece, Says, of, statuses, text_of
 
 ASKED = [ChatMessage("user", "Why is it blue?")]
 
@@ -103,8 +103,8 @@ def test_13_a_blank_answer_at_the_limit_is_not_taken_for_reasoning(pieces: tuple
 
 
 def test_13_another_text_can_stand_where_the_model_writes_none() -> None:
-    assert text_of(Calls(Says([" "]), None).write(ASKED, "Before.")) == "Before."
-    assert text_of(Calls(Says(["a"]), None).write(ASKED, "Before.")) == "a"
+    assert text_of(Calls(Says([" "]), None).write(ASKED, otherwise="Before.")) == "Before."
+    assert text_of(Calls(Says(["a"]), None).write(ASKED, otherwise="Before.")) == "a"
 
 
 @pytest.mark.parametrize(
@@ -275,3 +275,64 @@ def test_a_model_may_just_yield_its_text() -> None:
     calls = Calls(Plain(), None)
     assert text_of(list(calls.write(ASKED))) == "Hello there"
     assert (calls.finish_reason, calls.usage) == ("stop", None)
+
+
+# What is being done
+
+
+def test_when_it_thinks_and_when_it_writes_is_told_once() -> None:
+    llm = Says([Reasoning("Hm."), Reasoning("So."), " ", "a", "b"])
+    events = [event for event in Calls(llm, None).write(ASKED) if event != ""]
+    assert statuses(events) == ["Thinking", "Writing"]
+    assert events.index(Reasoning("Hm.")) == 2  # after Begun, and what it does
+    assert statuses(Calls(Says([" "]), None).write(ASKED)) == []
+
+
+def test_what_it_waits_for_is_told() -> None:
+    llm = Says([Queued(2), Queued(1), Queued(0), "a"])
+    told = [f"Waiting for {answers} before this one" for answers in ("2 answers", "1 answer")]
+    assert statuses(Calls(llm, None).write(ASKED)) == [*told, "Writing"]
+    assert statuses(Calls(llm, None).write(ASKED, part())) == [
+        *told, "Reading 3 passages", "Writing"
+    ]  # fmt: skip
+
+
+def part(first: int = 1, total: int = 3, doing: str = READING) -> Part:
+    """Three passages of four words."""
+    text = "one one one one\n\ntwo two two two\n\nsix six six six"
+    return Part(text, (15, 32, 49), first, total, total == 3, doing)
+
+
+def reads(*done: int, of_all: int = 20) -> list[Piece]:
+    return [*(Prefill(each, of_all) for each in done), "An answer."]
+
+
+@pytest.mark.parametrize(
+    ("read", "passages"),
+    [
+        ((0,), [1]),
+        ((0, 5, 6), [1, 1, 2]),  # two words stand before the first passage
+        ((9, 10, 13), [2, 3, 3]),
+        ((14, 19), [3, 3]),  # and six after the last
+    ],
+)
+def test_at_which_passage_it_is(read: tuple[int, ...], passages: list[int]) -> None:
+    messages = [
+        ChatMessage("user", f"So told:\n{part().context}\nHow many are there then, really?")
+    ]
+    told = statuses(Calls(Says(reads(*read)), None).write(messages, part()))
+    assert told == [*(f"Reading passages {n} of 3" for n in passages), "Writing"]
+
+
+def test_it_counts_from_the_first_passage_of_the_call() -> None:
+    messages = [ChatMessage("system", "Be brief."), ChatMessage("user", part().context)]
+    call = Calls(Says(reads(0, 10, 19)), None).write(messages, part(4, 6, TOGETHER))
+    assert statuses(call)[:3] == [f"Putting answers together {n} of 6" for n in (4, 5, 6)]
+    events, text = collected(Calls(Says(reads(0, 10)), None), messages)
+    assert (statuses(events), text) == ([], "An answer.")  # where it is not told what is read
+
+
+def test_a_prompt_that_does_not_hold_the_passages_is_no_error() -> None:
+    messages = [ChatMessage("user", "Something else.")]
+    told = statuses(Calls(Says(reads(0, 19)), None).write(messages, part()))
+    assert told[-1] == "Writing"

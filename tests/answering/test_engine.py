@@ -18,9 +18,10 @@ from rag.answering.events import (
     Status,
     Timings,
 )
+from rag.answering.options import AnswerOptions
 from rag.answering.postprocessing import SimilarityPostprocessor
 from rag.answering.synthesis import ResponseSynthesizer
-from rag.config import Config
+from rag.config import Config, ResponseMode
 from rag.errors import ContextWindowError, ProviderError, StoreError
 from rag.index.embedding import HashEmbedding
 from rag.index.ingestion import ingest
@@ -543,3 +544,118 @@ def test_a_cross_encoder_comes_before_the_choice_of_the_best(
     events = answer_as_set(QUESTION, retriever, llm, config, HashEmbedding(), reverse)
     (sources,) = of(Sources, events)
     assert [hit.text for hit in sources.nodes] == [last.text]
+
+
+# What a person sets
+
+
+def as_set(
+    found: Any, llm: Says, *, config: Config | None = None, **given: Any
+) -> tuple[list[Event], Says]:
+    embedding = None if found is None else HashEmbedding()
+    return list(answer_as_set(QUESTION, found, llm, config or Config(), embedding, **given)), llm
+
+
+@pytest.mark.parametrize(
+    "mode",
+    ["compact", "refine", "tree_summarize", "simple_summarize", "accumulate", "compact_accumulate"],
+)
+def test_what_is_set_acts_in_every_mode(mode: ResponseMode) -> None:
+    options = AnswerOptions(None, 99, 0.5, "brief", "German", "You are a pirate.")
+    found, config = Finds("one", "two"), Config(response_mode=mode)
+    _, llm = as_set(found, Says(["An answer."]), config=config, options=options)
+    assert set(llm.limits) == {99}
+    assert set(llm.temperatures) == {0.5}
+    for messages in llm.calls:
+        assert messages[0] == ChatMessage("system", "You are a pirate.")
+        assert "in one short sentence" in messages[-1].content
+        assert " Write the answer in German." in messages[-1].content
+
+
+def test_what_is_not_set_is_as_the_program_has_it() -> None:
+    config = Config(max_new_tokens=77)
+    _, llm = as_set(Finds("one"), Says(), config=config)
+    assert (llm.limits, llm.temperatures) == ([77], [None])
+    plain = Says()
+    list(answer(QUESTION, Finds("one"), ResponseSynthesizer(plain, streaming=True)))
+    assert llm.calls == plain.calls
+
+
+def test_as_many_passages_as_are_asked_for_are_left_of_a_cross_encoder_s() -> None:
+    config, found = Config(rerank_model="x"), Finds(*"abcdefgh")
+
+    def as_it_is(nodes: Sequence[NodeWithScore], query: str) -> Sequence[NodeWithScore]:
+        assert len(nodes) == 8
+        return nodes
+
+    for top_k, left in ((None, config.top_k), (1, 1), (6, 6)):
+        options = AnswerOptions(top_k=top_k)
+        events, _ = as_set(found, Says(), config=config, rerank=as_it_is, options=options)
+        assert len(of(Sources, events)[0].nodes) == left
+    assert searched(config, 6) == RERANKED
+    assert (searched(Config(), 6), searched(Config(top_k=4))) == (6, 4)
+
+
+def test_a_small_model_gets_the_best_sentence_of_as_many_passages_as_are_asked_for() -> None:
+    found = Finds("One is this.", "Two is that.", "Nothing.", "Nought.", "Why the sky is blue.")
+    for top_k, given in ((5, "Why the sky is blue."), (2, "One is this.")):
+        options = AnswerOptions(top_k=top_k)
+        events, _ = as_set(found, Says(small=True), options=options)
+        ((hit,),) = (sources.nodes for sources in of(Sources, events))
+        assert hit.text == given
+
+
+# A question as a person put it to be searched for
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_an_edited_question_is_searched_for_and_asked(small: bool) -> None:
+    found = Finds("one")
+    events, llm = as_set(
+        found, Says(small=small), history=BEFORE, search_for=" Why is grass green? "
+    )
+    assert found.asked == ["Why is grass green?"]
+    assert of(SearchedFor, events) == [SearchedFor("Why is grass green?")]
+    (messages,) = llm.calls  # nothing is condensed
+    assert "Query: Why is grass green?" in messages[-1].content
+    assert QUESTION not in messages[-1].content
+    assert len(messages) == (1 if small else 3)
+
+
+def test_it_is_told_also_where_it_is_the_question_itself() -> None:
+    events, _ = as_set(Finds("one"), Says(), search_for=QUESTION)
+    assert of(SearchedFor, events) == [SearchedFor(QUESTION)]
+
+
+@pytest.mark.parametrize("blank", ["", "  "])
+def test_where_nothing_is_edited_it_is_condensed(blank: str) -> None:
+    found = Finds("one")
+    as_set(found, Says(["Why so?"], ["x"]), history=BEFORE, search_for=blank)
+    assert found.asked == ["Why so?"]
+
+
+# Plain chat
+
+
+@pytest.mark.parametrize("mode", ["compact", "tree_summarize", "no_text"])
+def test_where_nothing_is_searched_the_model_is_asked_with_the_conversation(
+    mode: ResponseMode,
+) -> None:
+    events, llm = as_set(None, Says(), config=Config(response_mode=mode), history=BEFORE)
+    assert llm.calls == [[*BEFORE, ChatMessage("user", QUESTION)]]
+    assert of(Sources, events) == [Sources(())]
+    assert of(SearchedFor, events) == []
+    assert text_of(events) == "An answer."
+    assert statuses(events) == ["Reading the conversation", "Writing"]
+
+
+def test_what_is_set_acts_in_plain_chat_too() -> None:
+    options = AnswerOptions(None, 99, 0.5, "usual", "German", "You are a pirate.")
+    _, llm = as_set(None, Says(), options=options)
+    assert llm.calls == [
+        [
+            ChatMessage("system", "You are a pirate."),
+            ChatMessage("user", f"{QUESTION}\n\nWrite the answer in German."),
+        ]
+    ]
+    assert (llm.limits, llm.temperatures) == ([99], [0.5])

@@ -1,8 +1,10 @@
 """What was found -> what is answered from."""
 
+from dataclasses import replace
+
 import pytest
 
-from rag.answering.postprocessing import SimilarityPostprocessor, merge_neighbours
+from rag.answering.postprocessing import First, SimilarityPostprocessor, merge_neighbours
 from rag.types import Node, NodeWithScore
 from tests.answering.conftest import hit
 
@@ -55,3 +57,17 @@ def test_passages_of_other_documents_or_from_elsewhere_are_no_neighbours() -> No
     moved = [passage(0), hit("Second.", ordinal=1, start=99)]
     assert merge_neighbours(moved) == moved
     assert merge_neighbours([]) == []
+
+
+def test_neighbours_were_found_by_whatever_found_one_of_them() -> None:
+    found = [
+        replace(passage(1, 0.9), found_by=("words",)),
+        replace(passage(2), found_by=("meaning",)),
+    ]
+    (merged,) = merge_neighbours(found)
+    assert merged.found_by == ("meaning", "words")
+
+
+@pytest.mark.parametrize("number", [1, 3, 9])
+def test_the_first_are_kept(number: int) -> None:
+    assert First(number)(FOUND, "q") == FOUND[:number]

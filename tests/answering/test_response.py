@@ -20,10 +20,17 @@ from rag.answering.events import (
     Status,
     Timings,
 )
-from rag.answering.response import AsyncStreamingResponse, Response, StreamingResponse, shorten_text
+from rag.answering.response import (
+    AsyncStreamingResponse,
+    Response,
+    StreamingResponse,
+    numbered,
+    shorten_text,
+)
 from rag.answering.synthesis import ResponseSynthesizer
 from rag.errors import ProviderError
-from rag.types import Completion, FinishReason, NodeWithScore, Reasoning, Usage
+from rag.index.embedding import HashEmbedding
+from rag.types import Citation, Completion, FinishReason, NodeWithScore, Reasoning, Usage
 from tests.answering.conftest import GUARD, Finds, Says, hit, hits
 
 PIECES = ["The", " sky", " is", " blue", ".\n"]
@@ -703,3 +710,59 @@ def test_many_responses_at_once_do_not_wait_for_each_other() -> None:
 
     assert run(main()) == ["done"] * 40
     assert soon(lambda: threads() == 0)
+
+
+# Citations
+
+
+CITED = ["It flows north to the sea [1].", " In 1848 it flows north.", " Cats sleep."]
+SEA = "In 1847 it flows north to the sea."
+PRINTED = """> [1] "It flows north to the sea." a.md, 1.00
+> [1] "In 1848 it flows north." partly: 1848 is not in it (a.md, 1.00)
+> [-] "Cats sleep." not found in your documents"""
+
+
+def cited() -> Events:
+    llm = Says(CITED, CITED)
+    return answer("why?", Finds(SEA), ResponseSynthesizer(llm), (), (), HashEmbedding())
+
+
+def test_a_whole_response_has_its_citations() -> None:
+    response = Response.of(cited())
+    assert [each.support for each in response.citations] == ["supported", "partly", "none"]
+    assert [response.response[each.start : each.end] for each in response.citations] == [
+        *("It flows north to the sea.", "In 1848 it flows north.", "Cats sleep.")
+    ]
+    assert response.get_formatted_citations() == PRINTED
+    assert response.get_formatted_citations(9).startswith('> [1] "It flow …" a.md')
+
+
+def test_a_stream_has_the_citations_so_far() -> None:
+    response = StreamingResponse.begin(cited())
+    assert response.citations == []
+    for _ in response.response_gen:
+        pass
+    assert response.get_formatted_citations() == PRINTED
+    assert response.get_response().citations == response.citations
+
+
+def test_an_asynchronous_stream_has_them_too() -> None:
+    async def ask() -> str:
+        response = await AsyncStreamingResponse.begin(cited())
+        async for _ in response.async_response_gen():
+            pass
+        return response.get_formatted_citations()
+
+    assert run(ask()) == PRINTED
+
+
+def test_passages_are_numbered_as_they_are_cited() -> None:
+    nodes = [hit("x", ordinal=n).node for n in (5, 2, 5)]
+    citations = [Citation(0, 1, "none"), *(Citation(0, 1, "supported", node) for node in nodes)]
+    assert numbered(citations) == {"d:5": 1, "d:2": 2}
+
+
+def test_several_things_that_are_missing_are_named() -> None:
+    citation = Citation(0, 5, "partly", hit("x").node, 0, 1, 0.8, ("1848", "Rollo"))
+    printed = Response("In 18", citations=[citation]).get_formatted_citations()
+    assert printed == '> [1] "In 18" partly: 1848, Rollo are not in it (a.md, 0.80)'

@@ -150,3 +150,10 @@ def test_a_text_without_an_end_is_taken_in_pieces() -> None:
     growing = GrowingSentences()
     spans = [span for _ in range(1000) for span in growing.feed("word ")] + growing.flush()
     assert len(spans) == 3
+
+
+@pytest.mark.parametrize(("passages", "found"), [(1, "Cats sleep."), (4, "The Rhine rises.")])
+def test_in_how_many_passages_it_is_sought(passages: int, found: str) -> None:
+    nodes = [hit(text) for text in ("Cats sleep.", "Dogs bark.", "Cows moo.", "The Rhine rises.")]
+    (best,) = BestSentences(HashEmbedding(), passages)(nodes, "Where does the Rhine rise?")
+    assert best.text == found

@@ -154,6 +154,38 @@ def test_10_scripted_streams_that_were_ended(
 
 @FORMS
 @KINDS
+@ENDS
+def test_10_streams_whose_sentences_were_being_checked(
+    index: VectorStoreIndex, kind: str, form: str, end: str
+) -> None:
+    llm = ScriptedLLM("A walnut. " * 50)
+
+    def engine() -> Any:
+        return engine_of(index, llm, kind)
+
+    def one() -> None:
+        response = started(engine())
+        texts = response.response_gen
+        assert len([next(texts) for _ in range(9)]) == 9
+        if end == "close":
+            response.close()
+        elif end == "generator":
+            texts.close()
+
+    async def aone() -> None:
+        response = await astarted(engine())
+        texts = response.async_response_gen()
+        assert len([await anext(texts) for _ in range(9)]) == 9
+        if end == "close":
+            await response.close()
+        elif end == "generator":
+            await texts.aclose()
+
+    nothing_left(times(one, aone, form))
+
+
+@FORMS
+@KINDS
 def test_07_scripted_streams_that_failed(index: VectorStoreIndex, kind: str, form: str) -> None:
     llm = ScriptedLLM("word " * 50, error=Boom(), error_after=3)
 

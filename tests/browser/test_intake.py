@@ -8,24 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
-from rag.config import Config
 from rag.errors import DocumentError
 from rag.index.embedding import Embedded, HashEmbedding
 from rag.llms.scripted import ScriptedLLM
-from rag.ui.backend import Backend
 from rag.ui.jobs import Event
-from rag.ui.page import build, launch
-from tests.browser.conftest import PATIENCE, free_port
+from tests.browser.conftest import PATIENCE, App, Screenshot, scripted_app
+from tests.browser.steps import ask, sources, upload
 
 pytestmark = pytest.mark.browser
 
 ANSWER = "The answer is in the passage."
 LONG = "".join(f"Sentence {n} of many speaks of herons and of the river.\n\n" for n in range(6000))
-Screenshot = Callable[[Page, str], None]
 
 
 class Slow(HashEmbedding):
@@ -51,53 +47,17 @@ def fetch(address: str, folder: Path) -> Fetched:
     return Fetched(folder / "page.html", "example.com › heron.html", address)
 
 
-class App:
-    """An app that can be stopped and started again, with the same data."""
-
-    def __init__(self, data_dir: Path):
-        self.config = Config(
-            model="scripted", embed_model="hash", data_dir=data_dir, port=free_port()
-        )
-        self.backend: Backend
-        self.page: gr.Blocks
-        self.start()
-
-    def start(self) -> None:
-        self.backend = Backend(self.config, Slow())
-        self.backend.catalog.put("scripted", ScriptedLLM(ANSWER))
-        self.backend.intake._fetch = fetch
-        self.page = build(self.backend)
-        self.address = launch(self.page, self.config, "127.0.0.1")
-        self.backend.start()
-        self.backend.samples.result()
-
-    def stop(self) -> None:
-        self.backend.close()
-        self.backend.samples.result().close()
-        self.page.close(verbose=False)
+def app_in(data_dir: Path) -> App:
+    app = scripted_app(data_dir, {"scripted": ScriptedLLM(ANSWER)}, Slow())
+    app.backend.intake._fetch = fetch
+    return app
 
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    app = App(tmp_path_factory.mktemp("data"))
+    app = app_in(tmp_path_factory.mktemp("data"))
     yield app
     app.stop()
-
-
-@pytest.fixture
-def context(app: App, chromium: Browser) -> Iterator[BrowserContext]:
-    """A browser of its own; fails on any script error."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 800})
-    errors: list[str] = []
-    context.on("weberror", lambda error: errors.append(str(error.error)))
-    yield context
-    context.close()
-    assert errors == []
-
-
-@pytest.fixture
-def page(app: App, context: BrowserContext) -> Page:
-    return tab(app, context)
 
 
 @pytest.fixture
@@ -105,18 +65,6 @@ def long(tmp_path: Path) -> Path:
     file = tmp_path / "long.txt"
     file.write_text(LONG)
     return file
-
-
-def tab(app: App, context: BrowserContext) -> Page:
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE)
-    page.goto(app.address)
-    page.wait_for_selector("#documents .documents")
-    return page
-
-
-def upload(page: Page, *files: Path) -> None:
-    page.locator("#drop input[type=file]").set_input_files(list(files))
 
 
 def states(page: Page) -> list[str]:
@@ -128,7 +76,7 @@ def wait_for_state(page: Page, text: str) -> None:
 
 
 def test_progress_survives_a_reload_and_is_seen_in_a_second_tab(
-    app: App, context: BrowserContext, page: Page, long: Path, screenshot: Screenshot
+    page: Page, new_tab: Callable[..., Page], long: Path, screenshot: Screenshot
 ) -> None:
     upload(page, long)
     wait_for_state(page, "a second")
@@ -139,7 +87,7 @@ def test_progress_survives_a_reload_and_is_seen_in_a_second_tab(
     wait_for_state(page, "a second")
     assert states(page)[0] != before
     assert page.locator("#scope input").input_value() == "my documents"
-    other = tab(app, context)
+    other = new_tab(page.context)
     wait_for_state(other, "searchable")
     for one in (page, other):
         expect(one.locator("#notes .note.good")).to_have_text(
@@ -190,10 +138,9 @@ def test_cancel_one_then_all(page: Page, long: Path, tmp_path: Path) -> None:
 def test_a_question_does_not_wait_for_the_vectors(page: Page, long: Path) -> None:
     upload(page, long)
     wait_for_state(page, "embedded")
-    page.locator("#box textarea").fill("What of the heron?")
-    page.keyboard.press("Enter")
+    ask(page, "What of the heron?")
     expect(page.locator("#chat .facts")).to_have_count(1)
-    expect(page.locator("#sources .source").first).to_contain_text("long.txt")  # by its words
+    expect(sources(page).first).to_contain_text("long.txt")  # by its words
     wait_for_state(page, "embedded")  # it is still going on
     page.get_by_role("button", name="Cancel long.txt").click()
     expect(page.locator("#notes .note.cancelled")).to_have_count(1)
@@ -211,12 +158,11 @@ def test_a_question_with_a_file_in_the_box_waits_for_its_words(
     monkeypatch.setattr(app.backend.intake, "_take_in", slow)
     page.locator("#box input[type=file]").set_input_files(long)
     page.wait_for_selector("#box .thumbnail-item")
-    page.locator("#box textarea").fill("What of the heron?")
-    page.keyboard.press("Enter")
-    expect(page.locator("#chat .status")).to_have_text("Reading long.txt")
+    ask(page, "What of the heron?")
+    expect(page.locator("#chat .status [role=status]")).to_have_text("Reading long.txt")
     read.set()
     expect(page.locator("#chat .facts")).to_have_count(1)
-    expect(page.locator("#sources .source").first).to_contain_text("long.txt")  # by its words
+    expect(sources(page).first).to_contain_text("long.txt")  # by its words
     wait_for_state(page, "embedded")  # it is still going on
     page.get_by_role("button", name="Cancel long.txt").click()
     expect(page.locator("#notes .note.cancelled")).to_have_count(1)
@@ -239,10 +185,13 @@ def test_a_web_page_by_its_address(page: Page) -> None:
 def test_what_was_interrupted_is_offered_after_a_restart(
     tmp_path: Path, chromium: Browser, long: Path, screenshot: Screenshot
 ) -> None:
-    app = App(tmp_path / "data")
+    app = app_in(tmp_path / "data")
     context = chromium.new_context()
     try:
-        page = tab(app, context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.goto(app.address)
+        page.wait_for_selector("#documents .documents")
         other = tmp_path / "report.txt"
         other.write_text("The heron of the report is grey.")
         shutil.copy(long, tmp_path / "other.txt")

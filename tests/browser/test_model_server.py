@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from rag.config import Config
 from rag.index.embedding import HashEmbedding
-from rag.ui.backend import Backend
-from rag.ui.page import build, launch
-from tests.browser.conftest import PATIENCE, free_port
+from tests.browser.conftest import PATIENCE, App, NewPage, free_port
+from tests.browser.steps import answer, ask, wait_for_answers
 
 pytestmark = pytest.mark.browser
 
@@ -75,8 +74,8 @@ def server() -> Iterator[ThreadingHTTPServer]:
 
 
 @pytest.fixture
-def page(server: ThreadingHTTPServer, chromium: Browser, tmp_path: Path) -> Iterator[Page]:
-    """The app over that server, open in the browser."""
+def app(server: ThreadingHTTPServer, tmp_path: Path) -> Iterator[App]:
+    """The app over that server."""
     config = Config(
         model="openai:river-small",
         embed_model="hash",
@@ -85,19 +84,16 @@ def page(server: ThreadingHTTPServer, chromium: Browser, tmp_path: Path) -> Iter
         openai_base_url=f"http://127.0.0.1:{server.server_port}/v1",
         openai_api_key="the-key",
     )
-    backend = Backend(config, embedding=HashEmbedding())
-    app = build(backend)
-    address = launch(app, config, "127.0.0.1")
-    backend.start()
-    page = chromium.new_page()
-    page.set_default_timeout(PATIENCE)
-    page.goto(address)
-    page.wait_for_selector("#documents .documents")
+    app = App(config, HashEmbedding())
+    yield app
+    app.stop()
+
+
+@pytest.fixture
+def page(new_page: NewPage) -> Page:
+    page = new_page()
     expect(page.locator("#model input")).to_have_value("river-small", timeout=PATIENCE)
-    yield page
-    page.context.close()
-    backend.close()
-    app.close(verbose=False)
+    return page
 
 
 def choose(page: Page, model: str) -> None:
@@ -105,23 +101,18 @@ def choose(page: Page, model: str) -> None:
     page.get_by_role("option", name=model).click()
 
 
-def ask(page: Page, question: str) -> None:
-    page.locator("#box textarea").fill(question)
-    page.keyboard.press("Enter")
-
-
 def test_a_model_of_the_server_is_chosen_and_streams(page: Page) -> None:
     choose(page, "river-large")
     ask(page, "How does streaming work?")
     seen: list[str] = []
     while not page.locator("#chat .facts").count():
-        text = page.locator("#chat .bot.message").all_inner_texts()
+        text = page.locator("#chat .said").all_inner_texts()
         if text and text[0].startswith("word0") and text[0] not in seen:
             seen.append(text[0])
     assert len(seen) >= 3
     expect(page.locator("#chat .facts")).to_contain_text("river-large")
-    assert page.locator("#chat .bot.message").first.inner_text() == "".join(WORDS).strip()
-    assert Handler.asked == [("river-large", "Bearer the-key")]
+    assert answer(page) == "".join(WORDS).strip()
+    assert Handler.asked[0] == ("river-large", "Bearer the-key")
     assert "the-key" not in page.content()
 
 
@@ -134,8 +125,7 @@ def test_thoughts_are_open_while_they_are_all_there_is_then_folded(page: Page) -
     expect(page.locator("#chat .facts")).to_contain_text("river-thinker")
     expect(thoughts).not_to_have_attribute("open", "")
     assert thoughts.inner_text() == "Thoughts"
-    answer = page.locator("#chat .bot.message").nth(1)
-    assert answer.inner_text() == "".join(WORDS).strip()
+    assert answer(page) == "".join(WORDS).strip()
     thoughts.locator("summary").click()
     expect(thoughts).to_contain_text("<b>thought0</b>")  # what a model writes is text
     page.reload()
@@ -146,7 +136,5 @@ def test_a_follow_up_shows_what_was_searched_for(page: Page) -> None:
     ask(page, "How does streaming work?")
     expect(page.locator("#chat .facts")).to_have_count(1)
     ask(page, "And what of it?")
-    searched = page.locator("#chat .facts").nth(1)
-    expect(searched).to_have_text(f"searched for: {CONDENSED}")
-    expect(page.locator("#chat .facts")).to_have_count(3)
-    assert len(Handler.asked) == 3
+    expect(page.locator("#chat .searched span").first).to_have_text(f"searched for: {CONDENSED}")
+    wait_for_answers(page, 2)

@@ -9,34 +9,21 @@ import pytest
 from playwright.sync_api import Page, expect
 from reportlab.pdfgen.canvas import Canvas
 
-from tests.browser.conftest import PATIENCE, App
+from tests.browser.conftest import PATIENCE, App, NewPage, Screenshot
+from tests.browser.steps import (
+    answer,
+    ask,
+    conversations,
+    documents,
+    panel,
+    source_text,
+    sources,
+    upload,
+    upload_and_wait,
+    wait_for_answers,
+)
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-
-Screenshot = Callable[[Page, str], None]
-NewPage = Callable[..., Page]
-
-
-def ask(page: Page, question: str) -> None:
-    page.locator("#box textarea").fill(question)
-    page.keyboard.press("Enter")
-
-
-def wait_for_answers(page: Page, count: int) -> None:
-    expect(page.locator("#chat .facts")).to_have_count(count, timeout=PATIENCE)
-
-
-def answer(page: Page) -> str:
-    """The text of the first answer, without its facts."""
-    return page.locator("#chat .bot.message").first.inner_text()
-
-
-def upload(page: Page, *files: Path) -> None:
-    page.locator("#drop input[type=file]").set_input_files(list(files))
-
-
-def documents(page: Page) -> list[str]:
-    return page.locator("[aria-label='My documents'] .name").all_inner_texts()
 
 
 def test_suggested_question_grows_in_steps_and_ends_with_sources(
@@ -46,10 +33,11 @@ def test_suggested_question_grows_in_steps_and_ends_with_sources(
     page.get_by_text("Where do my documents stay?").click()
     seen: list[str] = []
     until = time.monotonic() + PATIENCE / 1000
+    page.locator("#chat .answer").wait_for()
     while not page.locator("#chat .facts").count() and time.monotonic() < until:
-        text = page.locator("#chat .bot.message").all_inner_texts()
-        if text and (not seen or seen[-1] != text[0]):
-            seen.append(text[0])
+        text = answer(page)
+        if text and (not seen or seen[-1] != text):
+            seen.append(text)
             if len(seen) == 8:
                 screenshot(page, "streaming")
     wait_for_answers(page, 1)
@@ -59,9 +47,8 @@ def test_suggested_question_grows_in_steps_and_ends_with_sources(
     assert len(growing) >= 3
     assert growing == sorted(growing, key=len)
     assert "data folder" in final  # true, and from the sample documents
-    source = page.locator("#sources .source").first
-    assert "privacy-and-sharing.html" in source.inner_text()
-    assert "Where do my documents stay?" in source.inner_text()
+    expect(sources(page).first).to_contain_text("privacy-and-sharing.html")
+    expect(sources(page).first).to_contain_text("Where do my documents stay?")
     facts = page.locator("#chat .facts").inner_text()
     assert "SmolLM2-135M-Instruct" in facts
     assert "first token" in facts
@@ -99,16 +86,14 @@ def test_upload_of_each_type_is_found_by_a_question_only_it_answers(
     text = f"The lighthouse of Port {suffix.upper()} was built in 1847 by Ingrid Halvorsen."
     file = tmp_path / f"lighthouse.{suffix}"
     MAKERS[suffix](file, text)
-    upload(page, file)
-    page.wait_for_selector("#notes .note.good")
+    upload_and_wait(page, file)
     assert documents(page) == [file.name]
     ask(page, f"Who built the lighthouse of Port {suffix.upper()}?")
-    source = page.locator("#sources .source").first
-    expect(source).to_contain_text(file.name)
-    expect(source).to_contain_text("Ingrid Halvorsen")
-    if suffix == "pdf":
-        expect(source).to_contain_text("page 2")
     wait_for_answers(page, 1)
+    expect(sources(page).first).to_contain_text(file.name)
+    if suffix == "pdf":
+        expect(sources(page).first).to_contain_text("page 2")
+    assert "Ingrid Halvorsen" in source_text(page)
 
 
 def test_stop_ends_the_model_and_keeps_the_text(
@@ -117,7 +102,7 @@ def test_stop_ends_the_model_and_keeps_the_text(
     # What the model is asked to write is far longer than what it gets to.
     ask(page, "List everything that is said here about streaming, in many long sentences.")
     page.wait_for_function(
-        "document.querySelector('#chat .bot.message')?.innerText.length > 10"
+        "document.querySelector('#chat .said')?.innerText.length > 10"
         " && !document.querySelector('#chat .status')"
     )
     page.locator("#box .stop-button").click()
@@ -131,59 +116,61 @@ def test_stop_ends_the_model_and_keeps_the_text(
     page.wait_for_selector("#box .submit-button")
 
 
-def test_retry_edit_undo_and_clear(page: Page, tmp_path: Path) -> None:
+def test_retry_edit_take_back_and_delete(page: Page, tmp_path: Path) -> None:
     file = tmp_path / "heron.md"
     file.write_text(
         "# Heron\n\n## Budget\n\nThe budget of Heron is 48,200 euros.\n\n"
         "## Team\n\nThe team of Heron sits in Lisbon.\n",
         "utf-8",
     )
-    upload(page, file)
-    page.wait_for_selector("#notes .note.good")
+    upload_and_wait(page, file)
     ask(page, "What is the budget of Heron?")
     wait_for_answers(page, 1)
     assert "48,200" in answer(page)
 
-    page.get_by_label("Edit").first.click()
-    page.locator("#chat textarea").fill("Where does the team of Heron sit?")
-    page.get_by_label("Submit").first.click()
-    expect(page.locator("#chat .bot.message").first).to_contain_text("Lisbon")
+    page.get_by_role("button", name="Edit", exact=True).click()
+    page.get_by_role("textbox", name="Change the question").fill(
+        "Where does the team of Heron sit?"
+    )
+    page.get_by_role("button", name="OK").click()
+    expect(page.locator("#chat .asked")).to_have_text("Where does the team of Heron sit?")
+    expect(page.locator("#chat .said").first).to_contain_text("Lisbon")
     wait_for_answers(page, 1)
 
-    page.get_by_label("Retry").first.click()
-    expect(page.locator("#chat .facts")).to_have_count(0)
+    before = page.locator("#chat .answer").get_attribute("data-k")
+    page.get_by_role("button", name="Retry").click()
+    expect(page.locator(f"#chat .answer[data-k='{before}']")).to_have_count(0)
     wait_for_answers(page, 1)
     assert "Lisbon" in answer(page)
 
-    page.get_by_label("Undo").first.click()
-    expect(page.locator("#chat .message")).to_have_count(0)
-    assert page.locator("#box textarea").input_value() == "Where does the team of Heron sit?"
+    page.get_by_role("button", name="Take this question back").click()
+    expect(page.locator("#chat .turn")).to_have_count(0)
+    expect(page.locator("#box textarea")).to_have_value("Where does the team of Heron sit?")
+    assert conversations(page) == []
 
-    page.keyboard.press("Enter")
     page.locator("#box textarea").focus()
     page.keyboard.press("Enter")
     wait_for_answers(page, 1)
-    page.get_by_label("Clear").first.click()
-    expect(page.locator("#chat .message")).to_have_count(0)
+    page.get_by_role("button", name="Delete Where does the team of Heron sit?").click()
+    expect(page.locator("#chat .turn")).to_have_count(0)
     page.reload()
-    page.wait_for_selector("#documents .documents")
-    expect(page.locator("#chat .message")).to_have_count(0)
+    page.wait_for_selector("#chat .welcome")
+    assert conversations(page) == []
 
 
 def test_two_browsers_do_not_see_each_other(new_page: NewPage, tmp_path: Path) -> None:
     file = tmp_path / "secret.txt"
     file.write_text("The password of the safe is marmalade.", "utf-8")
     one, other = new_page(), new_page()
-    upload(one, file)
-    one.wait_for_selector("#notes .note.good")
+    upload_and_wait(one, file)
     ask(one, "What is the password of the safe?")
     wait_for_answers(one, 1)
-    assert "marmalade" in one.locator("#sources").inner_text()
+    assert "marmalade" in source_text(one)
 
     other.reload()
     other.wait_for_selector("#documents .documents")
     assert documents(other) == []
-    expect(other.locator("#chat .message")).to_have_count(0)
+    expect(other.locator("#chat .turn")).to_have_count(0)
     ask(other, "What is the password of the safe?")
     wait_for_answers(other, 1)
     assert "marmalade" not in other.locator("body").inner_text()
@@ -227,7 +214,7 @@ def test_a_question_with_a_file_in_the_box(page: Page, tmp_path: Path) -> None:
     ask(page, "What is today's soup made of?")
     wait_for_answers(page, 1)
     assert documents(page) == ["menu.txt"]
-    assert "leeks" in page.locator("#sources .source").first.inner_text()
+    assert "leeks" in source_text(page)
 
 
 def test_reload_keeps_documents_and_conversation_and_forget_removes_both(
@@ -235,8 +222,7 @@ def test_reload_keeps_documents_and_conversation_and_forget_removes_both(
 ) -> None:
     file = tmp_path / "garden.txt"
     file.write_text("The garden has nineteen apricot trees.", "utf-8")
-    upload(page, file)
-    page.wait_for_selector("#notes .note.good")
+    upload_and_wait(page, file)
     ask(page, "How many apricot trees has the garden?")
     wait_for_answers(page, 1)
     before = answer(page)
@@ -244,17 +230,17 @@ def test_reload_keeps_documents_and_conversation_and_forget_removes_both(
     wait_for_answers(page, 1)
     assert answer(page) == before
     assert documents(page) == ["garden.txt"]
-    assert "apricot" in page.locator("#sources").inner_text()
+    assert "apricot" in source_text(page)
 
     assert _mentions(app.backend.config.data_dir, b"nineteen apricot")
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Forget everything").click()
-    expect(page.locator("#chat .message")).to_have_count(0)
+    expect(page.locator("#chat .turn")).to_have_count(0)
     expect(page.locator("[aria-label='My documents']")).to_have_count(0)
     assert _mentions(app.backend.config.data_dir, b"nineteen apricot") == []
     page.reload()
     page.wait_for_selector("#documents .documents")
-    expect(page.locator("#chat .message")).to_have_count(0)
+    expect(page.locator("#chat .turn")).to_have_count(0)
 
 
 def _mentions(folder: Path, text: bytes) -> list[Path]:
@@ -311,30 +297,28 @@ def test_forgetting_while_a_file_is_on_its_way_leaves_nothing(
 def test_sources_of_an_earlier_answer_by_keyboard(page: Page, tmp_path: Path) -> None:
     for name, text in {"a.txt": "Anna plays the oboe.", "b.txt": "Boris plays chess."}.items():
         (tmp_path / name).write_text(text, "utf-8")
-    upload(page, tmp_path / "a.txt", tmp_path / "b.txt")
-    expect(page.locator("#notes .note.good")).to_have_count(2, timeout=PATIENCE)
+    upload_and_wait(page, tmp_path / "a.txt", tmp_path / "b.txt")
     ask(page, "What does Anna play?")
     wait_for_answers(page, 1)
     ask(page, "What does Boris play?")
     wait_for_answers(page, 2)
-    expect(page.locator("#sources .source").first).to_contain_text("b.txt")
-    page.locator("#chat .bot .selectable").first.focus()
-    page.keyboard.press("Enter")
-    expect(page.locator("#sources .source").first).to_contain_text("a.txt")
-    expect(page.locator("#sources")).to_contain_text("What does Anna play?")
+    for number, name, text in ((1, "b.txt", "Boris plays chess."), (0, "a.txt", "Anna plays")):
+        expect(sources(page, number).first).to_contain_text(name)
+        sources(page, number).first.focus()
+        page.keyboard.press("Enter")
+        expect(panel(page)).to_contain_text(text)
 
 
 def test_removing_a_document_takes_it_out_of_the_search(page: Page, tmp_path: Path) -> None:
     for name, text in {"a.txt": "Anna plays the oboe.", "b.txt": "Boris plays chess."}.items():
         (tmp_path / name).write_text(text, "utf-8")
-    upload(page, tmp_path / "a.txt", tmp_path / "b.txt")
-    expect(page.locator("#notes .note.good")).to_have_count(2, timeout=PATIENCE)
+    upload_and_wait(page, tmp_path / "a.txt", tmp_path / "b.txt")
     page.get_by_role("button", name="Remove a.txt").click()
     expect(page.locator("[aria-label='My documents'] .name")).to_have_count(1)
     ask(page, "What does Anna play?")
-    expect(page.locator("#sources .source")).to_have_count(1)
-    expect(page.locator("#sources .source")).to_contain_text("b.txt")
     wait_for_answers(page, 1)
+    expect(sources(page)).to_have_count(1)
+    expect(sources(page)).to_contain_text("b.txt")
 
 
 def test_narrow_and_dark(new_page: NewPage, screenshot: Screenshot) -> None:
@@ -358,7 +342,7 @@ def test_keyboard_alone_is_enough(page: Page) -> None:
     """The box has the focus; Tab reaches every control; a suggested question by Enter."""
     page.wait_for_function("document.activeElement?.tagName === 'TEXTAREA'")
     reached = set()
-    for _ in range(40):
+    for _ in range(60):
         page.keyboard.press("Tab")
         reached.add(
             page.evaluate(
@@ -371,12 +355,12 @@ def test_keyboard_alone_is_enough(page: Page) -> None:
     question = page.get_by_role("button", name="Which models can I use?")
     question.focus()
     page.keyboard.press("Enter")
-    page.locator("#chat .user.message").wait_for()
+    page.locator("#chat .asked").wait_for()
     wait_for_answers(page, 1)
 
 
 def test_nothing_jumps_while_the_text_arrives(page: Page) -> None:
-    """Question, beginning of the answer, box and sources stay where they are until its end."""
+    """Question, beginning of the answer, box and panel stay where they are until its end."""
     page.get_by_text("Where do my documents stay?").click()
     page.wait_for_selector("#chat .status")
     page.wait_for_timeout(300)
@@ -384,7 +368,7 @@ def test_nothing_jumps_while_the_text_arrives(page: Page) -> None:
     while not page.locator("#chat .facts").count():
         places.add(
             page.evaluate(
-                "() => ['#chat .user.message', '#chat .bot.message', '#box', '#right'].map("
+                "() => ['#chat .asked', '#chat .answer', '#box', '#right'].map("
                 "s => Math.round(document.querySelector(s).getBoundingClientRect().top)).join()"
             )
         )

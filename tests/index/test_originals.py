@@ -189,3 +189,12 @@ def test_a_link_that_a_reading_process_left_is_not_followed(
     file.unlink()
     file.symlink_to(tmp_path / "upload")
     assert originals.of(record(store, "a.pdf")) is None
+
+
+def test_where_nothing_can_be_kept_the_document_goes_in(
+    tmp_path: Path, store: ChromaStore, originals: Originals
+) -> None:
+    (tmp_path / "originals").write_text("not a folder")
+    *_, event = steps(tmp_path, "a.pdf", pdf("First"), store, originals)
+    assert isinstance(event, Ingested)
+    assert originals.of(record(store, "a.pdf")) is None

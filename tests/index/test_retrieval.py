@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from rag.config import RetrieverMode
 from rag.index.embedding import HashEmbedding
 from rag.index.embedding_huggingface import HuggingFaceEmbedding
 from rag.index.ingestion import ingest
@@ -102,3 +103,22 @@ def test_two_are_found_where_no_number_is_given(
 ) -> None:
     fill(store, a="the rhine", b="the elbe", c="the oder")
     assert len(VectorIndexRetriever([store], hash_embedding).retrieve("the")) == 2
+
+
+@pytest.mark.parametrize(
+    ("mode", "found_by"),
+    [
+        ("hybrid", {"rhine": ("meaning", "words"), "cat": ("meaning",)}),
+        ("dense", {"rhine": ("meaning",), "cat": ("meaning",)}),
+        ("keyword", {"rhine": ("words",)}),
+    ],
+)
+def test_each_says_how_it_was_found(
+    store: ChromaStore,
+    hash_embedding: HashEmbedding,
+    mode: RetrieverMode,
+    found_by: dict[str, tuple[str, ...]],
+) -> None:
+    fill(store, rhine="the rhine flows north", cat="cats sleep")
+    hits = VectorIndexRetriever([store], hash_embedding, 5, mode).retrieve("Where is the rhine?")
+    assert {hit.node.file_name: hit.found_by for hit in hits} == found_by

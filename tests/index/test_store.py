@@ -644,3 +644,42 @@ def test_a_few_documents_are_searched_alike_in_every_way(
     assert list(found.values()) == pytest.approx(list(exact.values()), abs=1e-3)
     assert len(found) == 10
     store.close()
+
+
+# A part of a document
+
+
+def test_the_passages_of_a_stretch(store: ChromaStore) -> None:
+    put(store, "before", EAST)
+    document = put(store, "many", *[EAST] * 9)
+    put(store, "after", EAST)
+
+    def ordinals(*bounds: int) -> list[int]:
+        return [node.ordinal for node in store.nodes(document.id_, *bounds)]
+
+    assert ordinals() == list(range(9))
+    assert ordinals(3, 5) == [3, 4, 5]
+    assert ordinals(7) == [7, 8]
+    assert ordinals(7, 99) == [7, 8]
+    assert ordinals(9, 12) == []
+
+
+def test_what_is_searched_of_a_document_that_is_on_its_way(store: ChromaStore) -> None:
+    old = put(store, "old", EAST, id_="one")
+    new = Document("new", {"file_name": "a.md"}, "one")
+    fresh = Document("fresh", {"file_name": "b.md"}, "two")
+    nodes = [Node("text", "one", 0, 0), Node("text", "two", 0, 0)]
+
+    def searched(document_id: str) -> str | None:
+        record = store.searchable(document_id)
+        return record.text_hash if record else None
+
+    with store.adding(new, nodes[:1]) as adding, store.adding(fresh, nodes[1:]):
+        assert searched("one") == old.text_hash
+        assert searched("two") == fresh.text_hash
+        assert store.document("two") is None
+        adding.take(embedded(EAST))
+        adding.commit()
+        assert searched("one") == new.text_hash
+    assert searched("two") is None
+    assert searched("three") is None

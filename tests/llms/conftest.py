@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rag.llms.protocol import TextStream
-from rag.types import Completion, Reasoning
+from rag.types import Completion, Prefill, Queued, Reasoning
 
 GUARD = 20
 """Seconds after which a test that hangs is given up."""
@@ -24,7 +24,7 @@ def read(stream: TextStream) -> tuple[list[str | Reasoning], Completion]:
             piece = next(stream)
         except StopIteration as end:
             return pieces, end.value
-        if piece:
+        if piece and not isinstance(piece, Queued | Prefill):
             pieces.append(piece)
 
 

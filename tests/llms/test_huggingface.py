@@ -22,7 +22,7 @@ from rag.errors import (
 from rag.llms import huggingface
 from rag.llms.huggingface import LOOP, HuggingFaceLLM, _Turn
 from rag.llms.protocol import TextStream
-from rag.types import ChatMessage, Completion
+from rag.types import ChatMessage, Completion, Prefill, Queued
 from tests.llms.conftest import read
 
 pytestmark = pytest.mark.slow
@@ -382,7 +382,7 @@ def test_answers_that_wait_for_their_readers_go_on_in_turn(smollm: HuggingFaceLL
             piece = next(streams[number], None)
             if piece is None:
                 left.remove(number)
-            elif piece:
+            elif piece and not isinstance(piece, Queued):
                 found[number].append(piece)
     assert found == wholes
     assert not workers()
@@ -436,7 +436,8 @@ def test_a_stream_that_is_never_read_costs_nothing(
 def test_stopping_while_waiting_in_turn_does_not_wait(smollm: HuggingFaceLLM) -> None:
     with _Turn(smollm._line, threading.Event()):
         waiting = smollm.stream(ASKED, max_tokens=4)
-        assert [next(waiting), next(waiting)] == ["", ""]
+        assert next(waiting) == ""
+        assert next(piece for piece in waiting if piece) == Queued(1)
         third = smollm.stream(ASKED, max_tokens=4)
         assert next(third) == ""
         closer = started(waiting.close)
@@ -582,3 +583,70 @@ def test_options_that_transformers_takes(smollm_path: Path) -> None:
     }
     llm = HuggingFaceLLM(str(smollm_path), generate_kwargs=options)
     assert ask(llm, "Hello", 2)[1].finish_reason == "length"
+
+
+# Reading the prompt
+
+LONG = [ChatMessage("user", "Tell what happens. " + "The fox went on over the hill. " * 60)]
+
+
+def test_a_model_that_is_not_small_reads_in_pieces_and_tells_how_far_it_is(
+    smollm: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, completion = read(smollm.stream(LONG, max_tokens=12))
+    assert completion.usage
+    length = completion.usage.prompt_tokens
+    monkeypatch.setattr(smollm, "is_small", False)
+    monkeypatch.setattr(huggingface, "PIECE", 200)
+    pieces: list[Any] = list(smollm.stream(LONG, max_tokens=12))
+    told = [piece for piece in pieces if isinstance(piece, Prefill)]
+    assert told == [Prefill(done, length) for done in range(0, length, 200)]
+    assert [piece for piece in pieces if isinstance(piece, str) and piece] == [
+        piece for piece in whole if piece
+    ]
+    short: list[Any] = list(smollm.stream(ASKED, max_tokens=2))
+    assert not any(isinstance(piece, Prefill) for piece in short)
+
+
+def test_a_small_model_reads_all_at_once(smollm: HuggingFaceLLM) -> None:
+    pieces: list[Any] = list(smollm.stream(LONG * 3, max_tokens=1))
+    assert not any(isinstance(piece, Prefill) for piece in pieces)
+
+
+def test_reading_is_stopped_between_two_layers(
+    smollm: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers: list[int] = []
+    reached, stopped = threading.Event(), threading.Event()
+    cache = huggingface._watched_cache()
+    update = cache.update
+
+    def slow(self: Any, keys: Any, values: Any, layer: int, *args: Any, **kwargs: Any) -> Any:
+        layers.append(layer)
+        if layer == 3:
+            reached.set()
+            assert stopped.wait(GUARD)
+        return update(self, keys, values, layer, *args, **kwargs)
+
+    monkeypatch.setattr(cache, "update", slow)
+    stream = smollm.stream(LONG)
+    assert next(stream) == ""
+    assert reached.wait(GUARD)
+    closer = started(stream.close)
+    while not any(each.is_set() for each in huggingface._workers.values()):
+        time.sleep(0.01)
+    stopped.set()
+    closer.join(GUARD)
+    assert layers == [0, 1, 2, 3]
+    assert not workers()
+
+
+@pytest.mark.parametrize(
+    "options", [{"use_cache": False}, {"cache_implementation": "static"}], ids=str
+)
+def test_a_model_with_a_cache_of_its_own_answers_the_same(
+    smollm: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    usual, _ = ask(smollm, "What is a fox?", 4)
+    monkeypatch.setattr(smollm, "_generate_kwargs", options)
+    assert ask(smollm, "What is a fox?", 4)[0] == usual

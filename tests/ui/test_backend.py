@@ -17,11 +17,12 @@ from rag.ui.backend import Backend
 from rag.ui.sessions import Session
 from rag.ui.views import GONE, PageView, TextView
 from tests.documents.makers import pdf
+from tests.ui.conftest import MODEL
 
 
-def put(backend: Backend, session: Session, text: str) -> None:
+def put(backend: Backend, session: Session, text: str, name: str = "own.txt") -> None:
     with backend.sessions.store(session) as store:
-        list(ingest(Document(text, {"file_name": "own.txt"}), store, HashEmbedding()))
+        list(ingest(Document(text, {"file_name": name}), store, HashEmbedding()))
 
 
 def found(backend: Backend, session: Session, scope: str) -> set[str]:
@@ -238,3 +239,58 @@ def test_what_cannot_be_searched_for_is_told(
     monkeypatch.setattr(ChromaStore, "searchable", fail)
     view = backend.view(session, node)
     assert view == TextView("", "First line", "", note="The index cannot be read.")
+
+
+def test_chosen_documents_are_searched_among_all(backend: Backend) -> None:
+    session = backend.sessions.get("one")
+    for text in ("Apples are red.", "Walnuts are brown."):
+        put(backend, session, text, text)
+    (sample,) = backend.sample_documents()
+    with backend.sessions.store(session) as store:
+        ids = {document.name: document.id_ for document in store.documents()}
+
+    def hits(*documents: str) -> set[str]:
+        found = backend.retrieve(session, "chosen", "walnuts apples", 9, documents)
+        return {hit.node.document_id for hit in found}
+
+    walnuts = ids["Walnuts are brown."]
+    assert hits(walnuts) == {walnuts}
+    assert hits(sample.id_) == {sample.id_}
+    assert hits(sample.id_, *ids.values()) == {sample.id_, *ids.values()}
+    assert hits("gone", walnuts) == {walnuts}
+
+
+@pytest.mark.parametrize(
+    ("documents", "told"), [(("gone",), "is here any more. Choose others"), ((), "is chosen")]
+)
+def test_where_no_chosen_document_is_there_it_is_told(
+    backend: Backend, documents: Sequence[str], told: str
+) -> None:
+    with pytest.raises(RivuletError, match=told):
+        backend.retrieve(backend.sessions.get("one"), "chosen", "Why?", documents=documents)
+
+
+def test_nobody_s_documents_can_be_chosen_but_one_s_own(backend: Backend) -> None:
+    other = backend.sessions.get("other")
+    put(backend, other, "Apples are red.")
+    with backend.sessions.store(other) as store:
+        (document,) = store.documents()
+    with pytest.raises(RivuletError, match="any more"):
+        backend.retrieve(backend.sessions.get("one"), "chosen", "apples", documents=[document.id_])
+
+
+def test_as_many_passages_as_are_asked_for(backend: Backend) -> None:
+    session = backend.sessions.get("one")
+    for n in range(9):
+        put(backend, session, f"Text {n} on apples.")
+    for top_k in (1, 7):
+        assert len(backend.retrieve(session, "mine", "apples", top_k)) == top_k
+
+
+def test_plain_chat_waits_for_the_model_alone(unstarted: Backend) -> None:
+    assert unstarted.retrieve(unstarted.sessions.get("one"), "none", "Why?") == []
+    model = unstarted.catalog.prepare(MODEL)
+    assert list(unstarted.waiting_for(MODEL, "none")) == [model]
+    assert list(unstarted.waiting_for(MODEL, "mine")) == [unstarted.embedding, model]
+    everything = [unstarted.embedding, unstarted.samples, model]
+    assert list(unstarted.waiting_for(MODEL)) == everything

@@ -14,6 +14,7 @@ import pytest
 from rag.index.ingestion import Ingested, Progress, Rejected, Searchable
 from rag.ui import jobs as module
 from rag.ui.jobs import Event, Job, Note, distinct, left_behind
+from rag.ui.language import speaking
 
 
 @pytest.fixture
@@ -144,6 +145,10 @@ def job(name: str, events: Sequence[Event] = ()) -> Job:
     return job
 
 
+def report(job: Job) -> list[tuple[str, str]]:
+    return [(note.kind, note.said()) for note in job.report()]
+
+
 class TestTold:
     def test_a_file(self) -> None:
         told = job("a.txt", [Progress("a.txt", "reading")])
@@ -154,18 +159,18 @@ class TestTold:
         told.told(Progress("a.txt", "embedding", 32, 40))
         assert told.unembedded == 8
         told.told(Ingested("a.txt", "id", 0, 40))
-        assert list(told.report()) == [Note("good", "a.txt is ready.")]
+        assert report(told) == [("good", "a.txt is ready.")]
         assert told.half_in == "id"  # until its line gives way to the document's
 
     def test_a_new_version(self) -> None:
-        (note,) = job("a.txt", [Ingested("a.txt", "id", 0, 1, replaced=True)]).report()
-        assert note == Note("good", "a.txt is ready, in place of its older version.")
+        told = job("a.txt", [Ingested("a.txt", "id", 0, 1, replaced=True)])
+        assert report(told) == [("good", "a.txt is ready, in place of its older version.")]
 
     def test_what_is_here_already(self) -> None:
-        (same,) = job("a.txt", [Ingested("a.txt", "id", 0, 1, "a.txt")]).report()
-        assert same == Note("same", "a.txt: it is here already; nothing was added.")
-        (other,) = job("a.txt", [Ingested("a.txt", "id", 0, 1, "b.txt")]).report()
-        assert "the same text, as b.txt, is here already" in other.text
+        same = job("a.txt", [Ingested("a.txt", "id", 0, 1, "a.txt")])
+        assert report(same) == [("same", "a.txt: it is here already; nothing was added.")]
+        ((_, other),) = report(job("a.txt", [Ingested("a.txt", "id", 0, 1, "b.txt")]))
+        assert "the same text, as b.txt, is here already" in other
 
     def test_an_archive_is_summed_up(self) -> None:
         told = job("a.zip", [Progress("a.zip", "reading"), Searchable("a.zip/a.md", "one", 1)])
@@ -175,10 +180,17 @@ class TestTold:
         assert told.half_in == ""
         told.told(Rejected("a.zip/b.pdf", "it is damaged."))
         told.told(Ingested("a.zip/c.md", "one", 0, 1, "a.zip/a.md"))
-        assert list(told.report()) == [
+        assert report(told) == [
             ("bad", "a.zip/b.pdf: it is damaged."),
             ("good", "a.zip: 1 document of it can be searched."),
             ("same", "a.zip: 1 document of it had been here."),
+        ]
+        for name in ("d", "e"):
+            told.told(Ingested(f"a.zip/{name}.md", name, 0, 1))
+            told.told(Ingested(f"a.zip/{name}.txt", name, 0, 1, f"a.zip/{name}.md"))
+        assert report(told)[1:] == [
+            ("good", "a.zip: 3 documents of it can be searched."),
+            ("same", "a.zip: 3 documents of it had been here."),
         ]
 
     def test_a_mail_is_settled_with_its_attachments(self) -> None:
@@ -187,14 +199,16 @@ class TestTold:
     def test_cancelled(self) -> None:
         told = job("a.zip", [Progress("a.zip", "reading")])
         told.cancelled = True
-        assert list(told.report()) == [("cancelled", "a.zip: cancelled; nothing was added.")]
+        assert report(told) == [("cancelled", "a.zip: cancelled; nothing was added.")]
         told.told(Ingested("a.zip/a.md", "one", 0, 1))
-        assert list(told.report()) == [("cancelled", "a.zip: cancelled; 1 document of it stayed.")]
+        assert report(told) == [("cancelled", "a.zip: cancelled; 1 document of it stayed.")]
+        told.told(Ingested("a.zip/b.md", "two", 0, 1))
+        assert report(told) == [("cancelled", "a.zip: cancelled; 2 documents of it stayed.")]
 
     def test_cancelled_too_late(self) -> None:
         told = job("a.txt", [Searchable("a.txt", "id", 1), Ingested("a.txt", "id", 0, 1)])
         told.cancelled = True
-        assert list(told.report()) == [("good", "a.txt is ready.")]
+        assert report(told) == [("good", "a.txt is ready.")]
 
     def test_the_speed_is_that_of_the_last_half_minute(
         self, monkeypatch: pytest.MonkeyPatch
@@ -213,6 +227,22 @@ class TestTold:
         now += 1000  # others had their turn
         told.told(Progress("a.txt", "embedding", 700, 999))
         assert told.per_second is None
+
+
+class TestNotes:
+    def test_are_said_in_the_language_of_who_looks(self) -> None:
+        _, german = speaking("de")
+        told = job("a.zip", [Rejected("a.zip/b.pdf", "it is damaged and cannot be read.")])
+        (note,) = told.report()
+        assert note.said() == "a.zip/b.pdf: it is damaged and cannot be read."
+        assert note.said(german) == "a.zip/b.pdf: ist beschädigt und lässt sich nicht lesen."
+
+    def test_what_is_not_ours_is_not_translated(self) -> None:
+        _, german = speaking("de")
+        for name in ("Copy", "{name}", "{0}", "%s"):
+            note = Note("bad", "{name}: {reason}", {"name": name, "reason": "{odd} 5% {"})
+            assert note.said(german) == f"{name}: {{odd}} 5% {{"
+            assert Note("bad", f"{name} {{").said(german) == f"{name} {{"
 
 
 def test_a_long_address_is_shown_shortened(tmp_path: Path) -> None:

@@ -53,14 +53,14 @@ def rows(markup: str, label: str = "My documents") -> list[tuple[str, str]]:
 
 def add(library: Library, me: gr.Request, *files: str) -> tuple[Any, ...]:
     """What a page shows that was open meanwhile, when all files are in or not."""
-    seen = library.session(me).arrived
+    seen = library.look(me).session.arrived
     library.upload(list(files), me)
     return ended(library, me, seen)
 
 
 def ended(library: Library, me: gr.Request, seen: int = 0) -> tuple[Any, ...]:
     """What the next tick shows, once nothing is on its way any more."""
-    until(lambda: not library.session(me).jobs)
+    until(lambda: not library.look(me).session.jobs)
     return library.tick(seen, me)[:4]
 
 
@@ -99,7 +99,7 @@ def gate(backend: Backend) -> Iterator[Gate]:
 
 def names(library: Library, me: gr.Request) -> list[str]:
     """The documents in the index, the oldest first."""
-    documents = library.backend.sessions.documents(library.session(me))
+    documents = library.backend.sessions.documents(library.look(me).session)
     return [document.name for document in reversed(documents)]
 
 
@@ -117,7 +117,7 @@ def test_a_file_goes_in(library: Library, me: gr.Request, upload: Upload) -> Non
     assert rows(update[0]) == [("fruit.md", "ready, 1 passage")]
     assert update[3].active is False
     assert update[2]["value"] == "mine"  # what was added is what is searched next
-    hits = library.backend.retrieve(library.session(me), "mine", "apple")
+    hits = library.backend.retrieve(library.look(me).session, "mine", "apple")
     assert [(hit.node.text, hit.node.headings) for hit in hits] == [
         ("The apple is red.", ("Fruit",))
     ]
@@ -209,18 +209,18 @@ def test_a_document_that_is_not_wholly_in_has_one_line(
     """Whether the index has it already, so that its words can be searched, or not."""
     library.upload([upload("a.txt", "gated " * 9)], me)
     assert gate.reached.wait(GUARD)
-    (job,) = library.session(me).jobs
-    with library.backend.sessions.store(library.session(me)) as store:
+    (job,) = library.look(me).session.jobs
+    with library.backend.sessions.store(library.look(me).session) as store:
         store.add(Document("half", {}, job.half_in), [], [])
-    assert [name for name, _ in rows(library.show(library.session(me)))] == ["a.txt"]
+    assert [name for name, _ in rows(library.show(library.look(me)))] == ["a.txt"]
 
 
 def test_what_was_interrupted_is_offered(library: Library, me: gr.Request, upload: Upload) -> None:
-    session = library.session(me)
+    session = library.look(me).session
     for name in ("a.txt", "b.txt", "c.txt"):
         Job.of_file(session.incoming, Path(upload(name, f"The {name} is red.")), name)
     session.jobs = left_behind(session.incoming)
-    update = library.shelf(session)
+    update = library.shelf(library.look(me))
     assert rows(update[0]) == [(f"{name}.txt", "interrupted") for name in "abc"]
     assert update[3].active is False  # nothing changes by itself
     buttons = BeautifulSoup(update[0], "html.parser").find_all("button")
@@ -231,9 +231,9 @@ def test_what_was_interrupted_is_offered(library: Library, me: gr.Request, uploa
     assert press(library, me, "again", buttons[4]["data-key"])[3].active is True
     until(lambda: session.notes)
     assert names(library, me) == ["b.txt"]
-    assert rows(library.show(session))[0] == ("c.txt", "interrupted")
+    assert rows(library.show(library.look(me)))[0] == ("c.txt", "interrupted")
     press(library, me, "discard")
-    assert rows(library.show(session)) == [("b.txt", "ready, 1 passage")]
+    assert rows(library.show(library.look(me))) == [("b.txt", "ready, 1 passage")]
     assert list(session.incoming.iterdir()) == []
 
 
@@ -283,12 +283,12 @@ def test_what_was_in_before_an_archive_was_cancelled_stays(
     members = {"0.md": "The apple is red.", "1.md": "gated " * 5, "2.md": "The plum is blue."}
     library.upload([upload("all.zip", archive(members))], me)
     assert gate.reached.wait(GUARD)
-    shown = library.show(library.session(me))
+    shown = library.show(library.look(me))
     assert rows(shown) == [
         ("all.zip", "1.md: searchable, 0 of 1 passage embedded"),
         ("all.zip/0.md", "ready, 1 passage"),
     ]
-    press(library, me, "cancel", library.session(me).jobs[0].key)
+    press(library, me, "cancel", library.look(me).session.jobs[0].key)
     gate.open.set()
     update = ended(library, me)
     assert notes(update) == [("cancelled", "all.zip: cancelled; 1 document of it stayed.")]
@@ -312,7 +312,7 @@ def test_nothing_is_uploaded(library: Library, me: gr.Request) -> None:
         assert notes(update) == []
         assert update[2] == gr.skip()
         assert update[3].active is False
-    assert not library.session(me).folder.exists()
+    assert not library.look(me).session.folder.exists()
 
 
 def test_a_file_over_the_limit(
@@ -334,7 +334,7 @@ def test_rejected_files_alone_leave_no_index(
     update = add(library, me, upload("empty.txt", " "))
     assert notes(update)[0][0] == "bad"
     assert update[2] == gr.skip()
-    assert not library.backend.sessions.has_documents(library.session(me))
+    assert not library.backend.sessions.has_documents(library.look(me).session)
 
 
 def test_an_unexpected_error_does_not_stop_the_batch(
@@ -346,10 +346,10 @@ def test_an_unexpected_error_does_not_stop_the_batch(
 ) -> None:
     load = ingestion.load_isolated
 
-    def failing(path: Path, name: str, timeout: float) -> Any:
+    def failing(path: Path, name: str, *rest: Any) -> Any:
         if name == "odd.txt":
             raise RuntimeError("internal detail")
-        return load(path, name, timeout)
+        return load(path, name, *rest)
 
     monkeypatch.setattr(ingestion, "load_isolated", failing)
     update = add(library, me, upload("odd.txt", "x"), upload("good.txt", "The apple is red."))
@@ -361,11 +361,11 @@ def test_an_unexpected_error_does_not_stop_the_batch(
 
 def test_removing(library: Library, me: gr.Request, upload: Upload) -> None:
     add(library, me, upload("a.txt", "The apple is red."), upload("b.txt", "The banana is not."))
-    first, second = reversed(library.backend.sessions.documents(library.session(me)))
+    first, second = reversed(library.backend.sessions.documents(library.look(me).session))
     update = remove(library, me, first.id_)
     assert rows(update[0]) == [("b.txt", "ready, 1 passage")]
     assert update[2] == gr.skip()
-    hits = library.backend.retrieve(library.session(me), "mine", "apple")
+    hits = library.backend.retrieve(library.look(me).session, "mine", "apple")
     assert [hit.node.file_name for hit in hits] == ["b.txt"]
     update = remove(library, me, second.id_)
     assert rows(update[0]) == []
@@ -378,20 +378,20 @@ def test_removing_the_last_leaves_no_byte(
     files = [upload(f"{n}.txt", f"The zanzibarquince {n} is red.") for n in range(2)]
     add(library, me, *files)
     assert holding(tmp_path, "zanzibarquince")
-    for document in library.backend.sessions.documents(library.session(me)):
+    for document in library.backend.sessions.documents(library.look(me).session):
         remove(library, me, document.id_)
-    assert holding(library.session(me).folder, "zanzibarquince") == []
+    assert holding(library.look(me).session.folder, "zanzibarquince") == []
 
 
 def test_removing_the_last_while_a_bad_file_is_on_its_way_leaves_no_byte(
     library: Library, me: gr.Request, upload: Upload, tmp_path: Path
 ) -> None:
     add(library, me, upload("a.txt", "The zanzibarquince is red."))
-    (document,) = library.backend.sessions.documents(library.session(me))
+    (document,) = library.backend.sessions.documents(library.look(me).session)
     library.upload([upload("bad.pdf", "no PDF")], me)
     remove(library, me, document.id_)
     assert notes(ended(library, me))[0][0] == "bad"
-    assert holding(library.session(me).folder, "zanzibarquince") == []
+    assert holding(library.look(me).session.folder, "zanzibarquince") == []
 
 
 @pytest.mark.parametrize("id_", ["", "nothing", "../..", "'; drop table"])
@@ -409,7 +409,7 @@ def test_nobody_can_remove_what_is_anothers(
     one, two = request_of(1), request_of(2)
     add(library, one, upload("a.txt", "The apple is red."))
     add(library, two, upload("b.txt", "The banana is yellow."))
-    (document,) = library.backend.sessions.documents(library.session(one))
+    (document,) = library.backend.sessions.documents(library.look(one).session)
     remove(library, two, document.id_)
     assert names(library, one) == ["a.txt"]
     assert names(library, two) == ["b.txt"]
@@ -419,14 +419,14 @@ def test_forgetting(library: Library, me: gr.Request, upload: Upload, tmp_path: 
     add(library, me, upload("a.txt", "The zanzibarquince is red."))
     library.forget(me)
     assert holding(tmp_path, "zanzibarquince") == []
-    assert rows(library.show(library.session(me))) == []
+    assert rows(library.show(library.look(me))) == []
 
 
 def test_forgetting_while_files_are_on_their_way(
     library: Library, me: gr.Request, upload: Upload, tmp_path: Path, gate: Gate
 ) -> None:
     files = [upload(f"{n}.txt", f"The gated zanzibarquince {n} is red.") for n in range(3)]
-    session = library.session(me)
+    session = library.look(me).session
     library.upload(files, me)
     assert gate.reached.wait(GUARD)
     forgetting = threading.Thread(target=library.forget, args=(me,))
@@ -444,8 +444,8 @@ def test_the_list_has_ones_own_and_the_samples(
     library: Library, request_of: Callable[..., gr.Request], upload: Upload
 ) -> None:
     add(library, request_of(1), upload("a.txt", "The apple is red."))
-    mine = library.show(library.session(request_of(1)))
-    others = library.show(library.session(request_of(2)))
+    mine = library.show(library.look(request_of(1)))
+    others = library.show(library.look(request_of(2)))
     assert rows(mine) == [("a.txt", "ready, 1 passage")]
     assert rows(others) == []
     for shown in (mine, others):
@@ -459,7 +459,7 @@ def test_documents_of_another_embedding_model_are_told(
     sessions = library.backend.sessions
     sessions.close()
     monkeypatch.setattr(library.backend, "sessions", Sessions(sessions.folder, "another"))
-    shown = BeautifulSoup(library.show(library.session(me)), "html.parser")
+    shown = BeautifulSoup(library.show(library.look(me)), "html.parser")
     assert "RAG_EMBED_MODEL=hash" in shown.find(role="alert").text
     assert rows(str(shown), "Sample documents")
     ((kind, text),) = notes(add(library, me, upload("b.txt", "The banana is yellow.")))
@@ -483,9 +483,9 @@ def test_a_file_waits_for_the_search_model(
     unstarted.start()
     library = Library(unstarted)
     library.upload([upload("a.txt", "The apple is red.")], me)
-    until(lambda: "Preparing" in library.show(library.session(me)))
-    shown = library.show(library.session(me))
-    assert "Preparing the search model" in rows(shown)[0][1]
+    until(lambda: library.look(me).session.jobs[0].progress)
+    shown = library.show(library.look(me))
+    assert rows(shown) == [("a.txt", "waiting for the search model")]
     assert rows(shown, "Sample documents") == [("sample.txt", "waiting for the search model")]
     go.set()
     assert notes(ended(library, me)) == [("good", "a.txt is ready.")]
@@ -521,3 +521,17 @@ def test_two_browsers_upload_at_the_same_time(
         thread.join(GUARD)
     for number in files:
         assert set(names(library, request_of(number))) == {f"{number}-0.txt", f"{number}-1.txt"}
+
+
+def test_each_is_told_in_their_own_language(
+    library: Library, request_of: Callable[..., gr.Request], upload: Upload
+) -> None:
+    me, german = request_of(1), request_of(1, language="de-AT,en;q=0.5")
+    add(library, me, upload("a.txt", "The apple is red."), upload("b.txt", " "))
+    shelf = library.shelf(library.look(german))
+    assert rows(shelf[0], "Meine Dokumente") == [("a.txt", "fertig, 1 Textstelle")]
+    assert sorted(notes(shelf)) == [
+        ("bad", "b.txt: die Datei ist leer."),
+        ("good", "a.txt ist fertig."),
+    ]
+    assert ("good", "a.txt is ready.") in notes(library.shelf(library.look(me)))

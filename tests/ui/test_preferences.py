@@ -1,4 +1,4 @@
-"""What a person has set is kept within its limits, and damage costs only itself."""
+"""What a person has set is kept, and damage costs only itself."""
 
 import logging
 from pathlib import Path
@@ -17,7 +17,7 @@ SET = Preferences("openai:gpt", AnswerOptions(5, 100, 0.5, "brief", "German", "B
 def test_what_is_kept_is_read(tmp_path: Path, preferences: Preferences) -> None:
     file = tmp_path / "preferences.json"
     file.write_text(encode(preferences), "utf-8")
-    assert read(file) == preferences.bounded() == preferences
+    assert read(file) == preferences
 
 
 def test_nothing_is_set_where_nothing_is_kept(tmp_path: Path) -> None:
@@ -34,8 +34,7 @@ def test_nothing_is_set_where_nothing_is_kept(tmp_path: Path) -> None:
         b'{"model": 7}',
         b'{"options": {"top_k": "many"}}',
         b'{"options": {"style": "rude"}}',
-        b'{"options": {"top_k": 100000}}',  # of a program with other limits
-        b'{"options": {"temperature": -1}}',
+        b'{"options": {"top_k": 100000}}',
     ],
 )
 def test_damage_means_the_usual_settings(
@@ -48,18 +47,8 @@ def test_damage_means_the_usual_settings(
     assert "cannot be read" in caplog.text
 
 
-@given(st.text(), st.text(max_size=100))
-def test_texts_are_brought_within_their_limits(model: str, prompt: str) -> None:
-    bounded = Preferences(model * 99, AnswerOptions(system_prompt=prompt)).bounded()
-    assert len(bounded.model) <= LONGEST_MODEL
-    assert bounded.bounded() == bounded
-    encode(bounded).encode()
-
-
-@pytest.mark.parametrize("text", ["a\ud800b", "\udfff"])
-def test_what_cannot_be_written_is_replaced(tmp_path: Path, text: str) -> None:
-    bounded = Preferences(text, AnswerOptions(system_prompt=text)).bounded()
-    file = tmp_path / "preferences.json"
-    file.write_text(encode(bounded), "utf-8")
-    assert read(file) == bounded
-    assert "\ufffd" in bounded.model
+@given(st.text())
+def test_any_name_of_a_model_can_be_written(model: str) -> None:
+    preferences = Preferences(model)
+    assert len(preferences.model) <= LONGEST_MODEL
+    encode(preferences).encode()

@@ -1,21 +1,18 @@
-"""Turns, sources and documents as the page shows them, whatever they are made of."""
+"""The list of documents as the page shows it, whatever its documents are called."""
 
 import re
 from pathlib import Path
 
 import pytest
 from bs4 import BeautifulSoup
-from markdown_it import MarkdownIt
 
-from rag.answering.events import Timings
-from rag.answering.prompts import NOTHING_LEFT
+from rag.errors import RivuletError
 from rag.index.ingestion import Progress
 from rag.index.store import StoredDocument
-from rag.types import FinishReason, Node, NodeWithScore, Usage
+from rag.preparation import Preparation
 from rag.ui import rendering
 from rag.ui.jobs import Event, Job, Note
-from rag.ui.rendering import as_text
-from rag.ui.sessions import Turn
+from rag.ui.language import english, speaking
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -29,10 +26,7 @@ HOSTILE = [
     "<!-- -->",
     "&lt;script&gt;",
 ]
-OURS = {
-    *("b", "blockquote", "br", "button", "details", "h3", "li", "ol", "p", "small", "span"),
-    *("summary", "ul"),
-}
+OURS = {"button", "details", "h3", "li", "p", "span", "summary", "ul"}
 
 
 def safe(markup: str) -> BeautifulSoup:
@@ -42,15 +36,6 @@ def safe(markup: str) -> BeautifulSoup:
         assert element.name in OURS
         assert not [name for name in element.attrs if name.startswith("on") or name == "href"]
     return soup
-
-
-def shown(markdown: str) -> BeautifulSoup:
-    """What a browser would get for the text of a message, if nobody cleaned it."""
-    return BeautifulSoup(MarkdownIt("commonmark", {"html": True}).render(markdown), "html.parser")
-
-
-def hit(text: str = "The sky is blue.", name: str = "a.pdf", **place: object) -> NodeWithScore:
-    return NodeWithScore(Node(text, "d", 0, 0, name, **place), 0.756)  # type: ignore[arg-type]
 
 
 def stored(name: str, pages: int = 0, passages: int = 1, id_: str = "d1") -> StoredDocument:
@@ -66,242 +51,6 @@ def job(name: str, *events: Event) -> Job:
     return made
 
 
-def parts(turn: Turn, status: str = "") -> list[str]:
-    """The parts of the answer to `turn`."""
-    _, answer = rendering.messages([turn], status)
-    assert answer["role"] == "assistant"
-    return [part["text"] for part in answer["content"]]
-
-
-class TestMessages:
-    def test_a_turn_is_a_question_and_an_answer(self) -> None:
-        shown = rendering.messages([Turn("a?", answer="A."), Turn("b?", answer="B.")])
-        assert [message["role"] for message in shown] == ["user", "assistant"] * 2
-        assert [message["content"][0]["text"] for message in shown] == ["a?", "A.", "b?", "B."]
-        assert rendering.messages([]) == []
-
-    def test_the_status_stands_in_for_the_last_text(self) -> None:
-        turns = [Turn("a?", answer="A.", finish_reason="stop"), Turn("b?")]
-        shown = rendering.messages(turns, "Reading <2> passages")
-        assert "Reading" not in str(shown[1])
-        (part,) = shown[3]["content"]
-        assert safe(part["text"]).find(role="status").text == "Reading <2> passages"
-
-    def test_a_status_stands_below_what_has_come(self) -> None:
-        answer, status = parts(Turn("a?", answer="A"), "Reading")
-        assert answer == "A"
-        assert safe(status).find(role="status").text == "Reading"
-
-    def test_an_answer_that_has_not_begun_has_no_part(self) -> None:
-        assert parts(Turn("a?")) == []
-
-    def test_an_error_stands_below_what_came_before_it(self) -> None:
-        text, error, facts = parts(Turn("a?", "m", "Half", error="Oh", finish_reason="error"))
-        assert text == "Half"
-        assert safe(error).find(role="alert").text == "Oh"
-        assert safe(facts).find(class_="facts").text == "m"
-
-    def test_what_was_searched_for_stands_above(self) -> None:
-        searched, answer = parts(Turn("and it?", answer="A", searched_for="How <big> is it?"))
-        assert safe(searched).find(class_="facts").text == "searched for: How <big> is it?"
-        assert answer == "A"
-
-    def test_reasoning_is_open_until_the_answer_begins(self) -> None:
-        (thinking,) = parts(Turn("a?", reasoning="One.\n\nTwo.\n"))
-        details = safe(thinking).find("details")
-        assert details.has_attr("open")
-        assert details.get_text("|") == "Thinking|One.|Two."
-        assert "\n" not in thinking  # Markdown would end the element there
-        folded, _ = parts(Turn("a?", answer="A", reasoning="One."))
-        assert not safe(folded).find("details").has_attr("open")
-        folded, *_ = parts(Turn("a?", "m", reasoning="One.", finish_reason="stopped"))
-        assert not safe(folded).find("details").has_attr("open")
-
-    @pytest.mark.parametrize("hostile", HOSTILE)
-    def test_reasoning_and_the_searched_question_are_text(self, hostile: str) -> None:
-        searched, thinking = parts(Turn("a?", reasoning=hostile, searched_for=hostile))
-        assert safe(searched).text == f"searched for: {hostile}"
-        names = {element.name for element in safe(thinking).find_all(True)}
-        assert names <= {"details", "summary", "br"}
-
-    @pytest.mark.parametrize("hostile", HOSTILE)
-    def test_errors_and_statuses_are_text(self, hostile: str) -> None:
-        (status,) = parts(Turn("a?"), hostile)
-        assert safe(status).text == hostile
-        error, facts = parts(Turn("a?", model=hostile, error=hostile, finish_reason="error"))
-        assert safe(error).text == hostile
-        assert safe(facts).text == hostile
-
-    @pytest.mark.parametrize("hostile", HOSTILE)
-    def test_questions_and_answers_are_text(self, hostile: str) -> None:
-        question, answer = rendering.messages([Turn(hostile, answer=f"So:\n\n{hostile}")])
-        for message in (question, answer):
-            (part,) = message["content"]
-            assert {element.name for element in shown(part["text"]).find_all(True)} <= {"p"}
-
-
-class TestFacts:
-    @staticmethod
-    def facts(turn: Turn) -> str:
-        return safe(parts(turn)[-1]).find(class_="facts").text
-
-    def test_all_of_them(self) -> None:
-        turn = Turn(
-            "a?", "m", "A.", (hit(), hit()), (hit(),), "stop", "", Usage(5, 7), Timings(1, 0.42, 23)
-        )
-        assert self.facts(turn) == "m · first token 0.4 s · 23 tokens/s · 2 passages"
-
-    def test_only_what_is_known(self) -> None:
-        assert self.facts(Turn("a?", "m", "A.", (hit(),), finish_reason="stop")) == "m · 1 passage"
-        assert parts(Turn("a?", "", "A.", finish_reason="stop")) == ["A."]
-
-    def test_none_while_it_is_written(self) -> None:
-        assert parts(Turn("a?", "m", "A.", (hit(),))) == ["A."]
-
-    @pytest.mark.parametrize(
-        ("reason", "says"),
-        [
-            ("stopped", "stopped"),
-            ("length", "cut short: it was too long, or repeated itself"),
-            ("truncated", "cut off: the connection or the program ended"),
-        ],
-    )
-    def test_how_it_ended(self, reason: FinishReason, says: str) -> None:
-        assert self.facts(Turn("a?", "m", "A.", finish_reason=reason)) == f"m · {says}"
-
-    @pytest.mark.parametrize("reason", ["stop", "error"])
-    def test_an_end_that_needs_no_word(self, reason: FinishReason) -> None:
-        assert self.facts(Turn("a?", "m", "A.", finish_reason=reason)) == "m"
-
-
-CODE = """Look:
-
-```python
-if a < b and a<c:
-    print("<b>")
-```
-
-~~~
-<script>
-~~~
-
-Then `a<b` and ``<i>`` there.
-"""
-
-
-class TestText:
-    def test_code_is_left_as_it_is(self) -> None:
-        assert as_text(CODE) == CODE
-
-    @pytest.mark.parametrize("end", range(0, len(CODE), 3))
-    def test_code_is_left_as_it_is_while_it_grows(self, end: int) -> None:
-        begun = as_text(CODE[:end])
-        assert begun == CODE[:end] or "`" in CODE[:end].splitlines()[-1]
-
-    @pytest.mark.parametrize("text", ["a < b", "1<2", "<3", "x <= y", "a -> b", "!x", "wow!", ""])
-    def test_what_is_no_tag_is_left_as_it_is(self, text: str) -> None:
-        assert as_text(text) == text
-
-    @pytest.mark.parametrize(
-        "text",
-        [
-            "![x](http://evil.example/x.png)",
-            "![x][r]\n\n[r]: http://evil.example/x.png",
-            "!![x](http://evil.example/x.png)",
-            "[![x](http://evil.example/x.png)](http://evil.example)",
-            "> ![x](http://evil.example/x.png)",
-        ],
-    )
-    def test_a_picture_becomes_a_link(self, text: str) -> None:
-        assert shown(text).find("img")  # it would be one
-        assert not shown(as_text(text)).find("img")
-
-    @pytest.mark.parametrize(
-        "text",
-        [
-            "<{}>",
-            "a <{}> b",
-            "\\`<{}>\\`",
-            "```a`b\n<{}>",
-            "```\nx\n```python\ny\n```\n<{}>",
-            "```\nx\n```\n<{}>",
-            "~~~\n```\n~~~\n<{}>",
-            "````\n```\n````\n<{}>",
-            "``a`<{}>",
-            "`a\n\n<{}>\n\nb`",
-            "- a\n  <{}>",
-            "> <{}>",
-            "# <{}>",
-            "|a|\n|-|\n|<{}>|",
-        ],
-    )
-    @pytest.mark.parametrize("tag", ["img src=x onerror=alert(1)", "b onclick=alert(1)", "/p"])
-    def test_a_tag_is_shown_and_not_obeyed(self, text: str, tag: str) -> None:
-        soup = shown(as_text(text.format(tag)))
-        assert not soup.find(["img", "b"])
-        assert tag in soup.text.replace("&lt;", "<")
-
-    def test_much_of_it_is_fast_enough_to_stream(self) -> None:
-        """No backtracking that grows with the square: this would take hours."""
-        for text in ("`" * 50_000, "` `` " * 10_000, "```\n" * 20_000, "<" * 50_000, "![" * 50_000):
-            assert len(as_text(text)) >= len(text) / 2
-
-
-class TestSources:
-    def test_before_there_are_any(self) -> None:
-        for turn in (None, Turn("a?")):
-            assert safe(rendering.sources(turn)).find(class_="hint")
-
-    def test_each_with_file_place_and_score(self) -> None:
-        turn = Turn(
-            "a?", sources=(hit(page=3), hit("Why <b>?", "b.md", headings=("Nature", "The sky")))
-        )
-        first, second = safe(rendering.sources(turn)).find_all("li")
-        assert first.find("b").text == "a.pdf"
-        assert first.find("small").text == "page 3"
-        assert first.find(class_="score").text == "0.76"
-        assert first.find("details").has_attr("open")
-        assert not second.find("details").has_attr("open")
-        assert second.find("small").text == "Nature › The sky"
-        assert second.find("blockquote").text == "Why <b>?"
-        assert [li.find(class_="number").text for li in (first, second)] == ["1", "2"]
-
-    def test_one_without_a_score(self) -> None:
-        turn = Turn("a?", sources=(NodeWithScore(hit().node),))
-        (source,) = safe(rendering.sources(turn)).find_all("li")
-        assert not source.find(class_="score")
-        assert source.find("blockquote").text == hit().text
-
-    def test_those_that_were_found_but_not_read_come_after(self) -> None:
-        soup = safe(rendering.sources(Turn("a?", sources=(hit(),), others=(hit(), hit()))))
-        first, second = soup.find_all("ol")
-        assert len(first.find_all("li")) == 1
-        assert second["start"] == "2"
-        assert [li.find(class_="number").text for li in second.find_all("li")] == ["2", "3"]
-        assert soup.find("h3").text == "Also found"
-        assert "Also found" not in rendering.sources(Turn("a?", sources=(hit(),)))
-
-    def test_where_nothing_bore_on_the_question_the_nearest_are_shown(self) -> None:
-        turn = Turn("a?", "m", NOTHING_LEFT, others=(hit(), hit()), finish_reason="stop")
-        soup = safe(rendering.sources(turn))
-        assert soup.find("h3").text == "The nearest passages"
-        assert [li.find(class_="number").text for li in soup.find_all("li")] == ["1", "2"]
-        assert list(rendering._facts(turn)) == ["no model was asked"]
-
-    @pytest.mark.parametrize("hostile", HOSTILE)
-    def test_passages_names_and_headings_are_text(self, hostile: str) -> None:
-        turn = Turn("a?", sources=(hit(hostile, hostile, headings=(hostile,)),))
-        soup = safe(rendering.sources(turn))
-        assert soup.find("blockquote").text == hostile
-        assert soup.find("b").text == hostile
-        assert soup.find("small").text == hostile
-
-    def test_the_lines_of_a_passage_are_kept(self) -> None:
-        text = "def f():\n    return 1 < 2\n\nend"
-        soup = safe(rendering.sources(Turn("a?", sources=(hit(text),))))
-        assert soup.find("blockquote").text == text
-
-
 class TestLibrary:
     @staticmethod
     def rows(soup: BeautifulSoup, label: str) -> list[tuple[str, str]]:
@@ -311,7 +60,7 @@ class TestLibrary:
         ]
 
     def test_without_documents(self) -> None:
-        soup = safe(rendering.library([], [], ["s.md"], []))
+        soup = safe(rendering.library([], [], ["s.md"], [], english))
         assert "None yet" in soup.find(class_="hint").text
         assert self.rows(soup, "Sample documents") == [("s.md", "waiting for the search model")]
         assert not soup.find("button")
@@ -323,6 +72,7 @@ class TestLibrary:
                 [stored("s.md", 0, 4)],
                 ["s.md", "t.md"],
                 [job("new.pdf", Progress("new.pdf", "embedding", 32, 1090)), job("next.pdf")],
+                english,
             )
         )
         assert self.rows(soup, "My documents") == [
@@ -340,7 +90,7 @@ class TestLibrary:
     def test_ones_own_can_be_removed(self) -> None:
         own = [stored("a.pdf", id_="one"), stored("b.pdf", id_="two")]
         samples = [stored("s.md", id_="sample")]
-        soup = safe(rendering.library(own, samples, ["s.md"], [job("new.pdf")]))
+        soup = safe(rendering.library(own, samples, ["s.md"], [job("new.pdf")], english))
         buttons = soup.find_all("button")
         assert [button["data-key"] for button in buttons] == ["key of new.pdf", "one", "two"]
         assert [button["data-do"] for button in buttons] == ["cancel", "remove", "remove"]
@@ -351,7 +101,7 @@ class TestLibrary:
         ]
 
     def test_a_problem_is_told_instead(self) -> None:
-        soup = safe(rendering.library([], [], [], [], "Set <RAG_EMBED_MODEL>"))
+        soup = safe(rendering.library([], [], [], [], english, "Set <RAG_EMBED_MODEL>"))
         assert soup.find(role="alert").text == "Set <RAG_EMBED_MODEL>"
         assert "None yet" not in soup.text
 
@@ -365,6 +115,7 @@ class TestLibrary:
                 [stored(hostile)],
                 [hostile],
                 [job(hostile, Progress(hostile, hostile)), left],
+                english,
                 hostile,
             )
         )
@@ -378,17 +129,17 @@ class TestLibrary:
 
     @pytest.mark.parametrize("hostile", HOSTILE)
     def test_notes_are_text(self, hostile: str) -> None:
-        soup = safe(rendering.notes([Note("good", "a is ready."), Note("bad", hostile)]))
+        soup = safe(rendering.notes([Note("good", "a is ready."), Note("bad", hostile)], english))
         good, bad = soup.find_all(class_="note")
         assert (good["role"], good["class"]) == ("status", ["note", "good"])
         assert (bad["role"], bad["class"]) == ("alert", ["note", "bad"])
         assert bad.text == hostile
-        assert rendering.notes([]) == ""
+        assert rendering.notes([], english) == ""
         assert soup.find("button")["aria-label"] == "Dismiss these messages"
 
     def test_many_notes_of_a_kind_are_summed_up(self) -> None:
         said = [Note("good", f"{n} is ready.") for n in range(200)] + [Note("bad", "x: <b>no</b>")]
-        soup = safe(rendering.notes(said))
+        soup = safe(rendering.notes(said, english))
         (many,) = soup.find_all("details")
         assert many.summary.text == "200 files are ready."
         assert len(many.find_all("p")) == 200
@@ -400,7 +151,7 @@ class TestLibrary:
         told = job("a.zip", Progress("a.zip", "reading"))
 
         def state() -> str:
-            (row,) = self.rows(safe(rendering.library([], [], [], [told])), "My documents")
+            (row,) = self.rows(safe(rendering.library([], [], [], [told], english)), "My documents")
             return row[1]
 
         assert state() == "reading"
@@ -420,26 +171,62 @@ class TestLibrary:
         told.cancelled = True
         assert state() == "cancelling"
 
-    @pytest.mark.parametrize("hostile", HOSTILE)
-    def test_what_is_prepared_is_text(self, hostile: str) -> None:
-        assert safe(rendering.preparing(hostile)).find(role="status").text == hostile
-        assert rendering.preparing("") == ""
+    def test_in_another_language(self) -> None:
+        _, say = speaking("de")
+        own = [stored("a.pdf", 1, 1), stored("b.md", 0, 1234)]
+        told = job("new.pdf", Progress("new.pdf", "embedding", 32, 1090))
+        soup = safe(rendering.library(own, [stored("s.md")], ["s.md", "t.md"], [told], say))
+        assert self.rows(soup, "Meine Dokumente") == [
+            ("new.pdf", "durchsuchbar, 32 von 1.090 Textstellen eingebettet"),
+            ("a.pdf", "fertig, 1 Seite, 1 Textstelle"),
+            ("b.md", "fertig, 1.234 Textstellen"),
+        ]
+        assert self.rows(soup, "Beispieldokumente") == [
+            ("s.md", "1 Textstelle"),
+            ("t.md", "wartet auf das Suchmodell"),
+        ]
+        labels = [button["aria-label"] for button in soup.find_all("button")]
+        assert labels == ["new.pdf abbrechen", "a.pdf entfernen", "b.md entfernen"]
+
+    def test_a_name_has_its_own_direction_and_turns_no_sentence(self) -> None:
+        name = "דוח.pdf"
+        soup = safe(rendering.library([stored(name)], [], [], [], english))
+        assert soup.find(class_="name")["dir"] == "auto"
+        assert soup.find("button")["aria-label"] == f"Remove \u2068{name}\u2069"
+        note = Note("good", "{name} is ready.", {"name": name})
+        (shown,) = safe(rendering.notes([note], english)).find_all(class_="note")
+        assert shown.text == f"\u2068{name}\u2069 is ready."
+        assert not shown.get("dir")  # it would take that of the name, isolated or not
+
+
+class TestPreparing:
+    def test_how_far_it_is(self) -> None:
+        preparation = Preparation("the search model", lambda _: None)
+        preparation.done = 0.426
+        assert rendering.preparing(preparation, english) == "Preparing the search model, 43 %"
+        shown = rendering.preparing(preparation, speaking("de")[1])
+        assert shown == "Das Suchmodell wird vorbereitet, 43\u00a0%"
+
+    def test_why_it_failed(self) -> None:
+        preparation = Preparation("m", lambda _: None)
+        preparation.error = RivuletError("No weights. Check the connection.")
+        shown = rendering.preparing(preparation, english)
+        assert shown == "No weights. Check the connection."
 
 
 def test_the_markup_is_well_formed() -> None:
     """Every element that is opened is closed, in order."""
-    turn = Turn("a?", "m", "A.", (hit(page=1),), (hit(),), "stop", "oh", None, Timings(1, 1, 1))
     own = [stored("a.pdf", 1)]
-    for markup in (
-        *parts(turn),
-        rendering.sources(turn),
-        rendering.library(own, own, ["s.md"], [job("x"), job("y")], "z"),
-        rendering.notes([Note("bad", "x")] * 9),
-    ):
-        open_: list[str] = []
-        for closing, name in re.findall(r"<(/?)(\w+)", markup):
-            if closing:
-                assert open_.pop() == name
-            else:
-                open_.append(name)
-        assert open_ == []
+    for code in ("en", "fr"):
+        _, say = speaking(code)
+        for markup in (
+            rendering.library(own, own, ["s.md"], [job("x"), job("y")], say, "z"),
+            rendering.notes([Note("bad", "x")] * 9, say),
+        ):
+            open_: list[str] = []
+            for closing, name in re.findall(r"<(/?)(\w+)", markup):
+                if closing:
+                    assert open_.pop() == name
+                else:
+                    open_.append(name)
+            assert open_ == []

@@ -353,7 +353,7 @@ def test_a_damaged_conversation_costs_only_itself(
     assert (again.folder / "conversations" / aside).read_bytes() == whole
     (note,) = again.notes
     assert note.kind == "bad"
-    assert aside in note.text
+    assert aside in note.said()
     assert Session(folder / "x").notes == []  # told once
     assert Session(folder / "x").conversations == [other.entry]
 
@@ -367,7 +367,7 @@ def test_one_that_turns_out_damaged_when_it_is_opened(folder: Path) -> None:
     assert len(again.conversations) == 2
     assert again.conversation(damaged.key) is None
     assert again.conversations == [other.entry]
-    assert "“Why? 🙂”" in again.notes[0].text
+    assert "“Why? 🙂”" in again.notes[0].said()
     assert files(again) == sorted([f"{damaged.key}.damaged.json", f"{other.key}.json"])
 
 
@@ -378,7 +378,7 @@ def test_one_that_may_not_be_read_is_not_laid_aside(folder: Path) -> None:
     session._file(conversation.key).chmod(0)
     again = Session(folder / "x")
     assert again.conversations == []
-    assert "Permission denied" in again.notes[0].text
+    assert "Permission denied" in again.notes[0].said()
     session._file(conversation.key).chmod(0o600)
     assert Session(folder / "x").conversations == [conversation.entry]
 
@@ -477,8 +477,8 @@ def test_many_conversations_are_listed_quickly(folder: Path) -> None:
 def test_preferences_are_kept_and_taken_back(folder: Path) -> None:
     session = Session(folder / "x")
     assert session.preferences == Preferences()
-    session.prefer(Preferences("m", AnswerOptions(top_k=7)))
-    assert Session(folder / "x").preferences == Preferences("m", AnswerOptions(top_k=7))
+    session.prefer(Preferences("m", AnswerOptions(top_k=20)))
+    assert Session(folder / "x").preferences == session.preferences
     session.prefer(Preferences())
     assert Session(folder / "x").preferences == Preferences()
 
@@ -668,3 +668,25 @@ def test_closing_stops_the_answers(sessions: Sessions) -> None:
     sessions.close()
     assert all(conversation.stop.is_set() for conversation in conversations)
     assert sessions._stores == {}
+
+
+def test_originals_that_a_crash_left_go_when_the_index_is_opened(
+    sessions: Sessions, folder: Path
+) -> None:
+    session = sessions.get("one")
+    put(sessions, session, "The sky is blue.")
+    (record,) = sessions.documents(session)
+    originals = session.folder / "originals"
+    (originals / "tmp").mkdir(parents=True)
+    kept = originals / f"{record.id_}-{record.text_hash}.pdf"
+    for file in (kept, originals / f"{record.id_}-newer.pdf", originals / "tmp" / "a.pdf"):
+        file.write_bytes(b"%PDF-")
+    assert len(sessions.documents(session)) == 1
+    assert len(list(originals.iterdir())) == 3  # one of them may be on its way in
+    sessions.close()
+    again = Sessions(folder, EMBEDDING.name)
+    assert len(again.documents(again.get("one"))) == 1
+    assert list(originals.iterdir()) == [kept]
+    again.remove_document(again.get("one"), record.id_)
+    assert not originals.exists()
+    again.close()

@@ -1,0 +1,190 @@
+"""How fast an answer is in the browser, and how much is sent for it, beside plain Gradio.
+
+    python -m benchmarks.browser [--tokens 2000] [--speed 500] [--runs 5]
+
+Both pages are fed by the same scripted model, which says when it is done; a headless Chromium says
+when its page shows the end, and counts the bytes it was sent. Plain Gradio is a `ChatInterface`
+whose function yields the answer so far, as its guide has it.
+"""
+
+import argparse
+import os
+import platform
+import shutil
+import socket
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from rag.config import Config
+from rag.index.embedding import HashEmbedding
+from rag.llms.scripted import ScriptedLLM
+from rag.ui.backend import Backend
+from rag.ui.page import build, launch
+
+ARGUMENTS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--no-first-run"),
+)
+WORDS = (
+    "the river carries what it is given down to the sea and keeps a little of each thing".split()
+)
+END = "endoftheanswer"
+
+
+def text(tokens: int, kind: str) -> str:
+    """An answer of so many words: "paragraphs", "one paragraph", or "code"."""
+    words = [WORDS[n * n % len(WORDS)] for n in range(tokens - 1)]
+    if kind == "one paragraph":
+        return " ".join([*words, END])
+    lines = [" ".join(words[n : n + 12]) for n in range(0, len(words), 12)]
+    if kind == "code":
+        return "```python\n" + "\n".join(f"    {line}" for line in lines) + f"\n```\n\n{END}"
+    blocks = [". ".join(lines[n : n + 5]) + "." for n in range(0, len(lines), 5)]
+    return "\n\n".join(blocks) + f"\n\n{END}"
+
+
+class Timed(ScriptedLLM):
+    """Notes when it began and when it was done."""
+
+    begun = ended = 0.0
+
+    def stream(self, *arguments: Any, **options: Any) -> Any:
+        self.begun = time.monotonic()
+        try:
+            return (yield from super().stream(*arguments, **options))
+        finally:
+            self.ended = time.monotonic()
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def rivulet(llm: Timed) -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        config = Config(
+            model="scripted",
+            embed_model="hash",
+            data_dir=Path(folder),
+            port=free_port(),
+            max_new_tokens=llm.max_tokens,
+        )
+        backend = Backend(config, embedding=HashEmbedding())
+        backend.catalog.put("scripted", llm)
+        page = build(backend)
+        address = launch(page, config, "127.0.0.1")
+        backend.start()
+        backend.samples.result()
+        yield address
+        backend.close()
+        page.close(verbose=False)
+
+
+@contextmanager
+def plain(llm: Timed) -> Iterator[str]:
+    def answer(_message: str, _history: list[Any]) -> Iterator[str]:
+        said = ""
+        for piece in llm.stream([], max_tokens=llm.max_tokens):
+            said += piece if isinstance(piece, str) else ""
+            yield said
+
+    page = gr.ChatInterface(answer, analytics_enabled=False)
+    _, address, _ = page.launch(
+        server_port=free_port(), prevent_thread_lock=True, quiet=True, ssr_mode=False
+    )
+    yield address
+    page.close(verbose=False)
+
+
+def ask(page: Page) -> None:
+    page.locator("textarea").first.fill("How does streaming work?")
+    page.keyboard.press("Enter")
+
+
+def measure(browser: Browser, address: str, llm: Timed, length: int) -> tuple[float, float, float]:
+    """Times the model's own time until the browser shows the end; bytes for each character; the
+    browser's milliseconds of work for each token."""
+    page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+    page.set_default_timeout(180_000)
+    page.goto(address)
+    page.wait_for_selector("textarea")
+    page.wait_for_timeout(1500)
+    session = page.context.new_cdp_session(page)
+    session.send("Network.enable")
+    session.send("Performance.enable")
+    received = 0
+
+    def count(event: dict[str, Any]) -> None:
+        nonlocal received
+        received += event["dataLength"]
+
+    session.on("Network.dataReceived", count)
+
+    def busy() -> float:
+        metrics = session.send("Performance.getMetrics")["metrics"]
+        return float(next(m["value"] for m in metrics if m["name"] == "TaskDuration"))
+
+    before = busy()
+    ask(page)
+    page.wait_for_function(f"document.body.innerText.includes('{END}')")
+    shown = time.monotonic()
+    page.wait_for_timeout(1000)
+    work = busy() - before
+    page.context.close()
+    return (
+        (shown - llm.begun) / (llm.ended - llm.begun),
+        received / length,
+        1000 * work / llm.steps,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="How fast an answer is in the browser.")
+    parser.add_argument("--tokens", type=int, default=2000)
+    parser.add_argument("--speed", type=float, default=500, help="tokens a second")
+    parser.add_argument("--runs", type=int, default=5)
+    asked = parser.parse_args()
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    pages: dict[str, Callable[[Timed], Any]] = {"plain Gradio": plain, "Rivulet": rivulet}
+    print(
+        f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, {os.cpu_count()} cores; Gradio "
+        f"{gr.__version__}; {asked.tokens:,} tokens at {asked.speed:.0f}/s, medians of "
+        f"{asked.runs} runs (least to most)\n"
+    )
+    print(
+        "| answer | page | times the model's time | bytes per character | ms of browser per token |"
+    )
+    print("| --- | --- | --- | --- | --- |")
+    with sync_playwright() as playwright:
+        path = shutil.which("chromium") or playwright.chromium.executable_path
+        browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
+        for kind in ("paragraphs", "one paragraph", "code"):
+            said = text(asked.tokens, kind)
+            found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in pages}
+            for _ in range(asked.runs):
+                for name, serve in pages.items():
+                    llm = Timed(said, tokens_per_second=asked.speed, max_tokens=4 * asked.tokens)
+                    with serve(llm) as address:
+                        found[name].append(measure(browser, address, llm, len(said)))
+            for name, rows in found.items():
+                print(f"| {kind} | {name} | {' | '.join(map(_spread, zip(*rows, strict=True)))} |")
+        browser.close()
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
+if __name__ == "__main__":
+    main()
