@@ -22,7 +22,7 @@ GUARD = 20.0
 """Seconds after which a test gives up: a hang guard."""
 
 
-def soon(true: Callable[[], object]) -> None:
+def eventually(true: Callable[[], object]) -> None:
     """Wait until it is so."""
     until = time.monotonic() + GUARD
     while not true():

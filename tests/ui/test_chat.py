@@ -30,7 +30,7 @@ from rag.ui.conversations import Answer, Conversation, Turn
 from rag.ui.jobs import Job
 from rag.ui.preferences import Preferences
 from rag.ui.sessions import Session, Sessions
-from tests.ui.pages import Gated, Page, Reading, event, said, skipped, soon
+from tests.ui.pages import Gated, Page, Reading, event, eventually, said, skipped
 
 MODEL = "scripted"
 GUARD = 20
@@ -102,7 +102,7 @@ def kept(page: Page, key: str = "") -> Conversation:
 def ended(page: Page) -> Answer:
     """The last answer, once it has ended."""
     answer = page.conversation.turns[-1].answers[-1]
-    soon(lambda: answer.finish_reason and not page.conversation.lock.locked())
+    eventually(lambda: answer.finish_reason and not page.conversation.lock.locked())
     return answer
 
 
@@ -135,7 +135,7 @@ class TestAsking:
     def test_what_is_done_stands_in_the_answers_place(self, page: Page, backend: Backend) -> None:
         backend.catalog.put("late", ScriptedLLM(ANSWER, first_token=0.3))
         reading = page.asks("Why?", "late")
-        soon(lambda: page.text("status"))
+        eventually(lambda: page.text("status"))
         assert page.said == ""
         reading.end()
         assert page.text("status") == ""
@@ -327,7 +327,7 @@ class TestStopping:
         llm = ScriptedLLM("word " * 200, tokens_per_second=50)
         backend.catalog.put("steady", llm)
         reading = page.asks("Why?", "steady")
-        soon(lambda: llm.steps > 2)
+        eventually(lambda: llm.steps > 2)
         page.stop()
         reading.end()
         steps = llm.steps
@@ -359,7 +359,7 @@ class TestStopping:
     ) -> None:
         """Each has come in, and the last one is answered."""
         readings = [half(page, gated)] + [page.asks(f"{number}?", "gated") for number in range(5)]
-        soon(lambda: len(page.conversation.turns) == 6)
+        eventually(lambda: len(page.conversation.turns) == 6)
         gated.gate.set()
         for reading in readings:
             reading.end()
@@ -406,9 +406,9 @@ class TestStopping:
     ) -> None:
         monkeypatch.setattr(module, "ALIVE", 0.02)
         reading = half(page, gated)
-        soon(lambda: page.said == "Half")
+        eventually(lambda: page.said == "Half")
         count = len(reading.views)
-        soon(lambda: len(reading.views) > count + 3)
+        eventually(lambda: len(reading.views) > count + 3)
         silent = reading.views[count + 1 :]
         assert all(skipped(update) for view in silent[:2] for update in view)
         gated.gate.set()
@@ -974,7 +974,7 @@ class TestSuggestions:
         monkeypatch.setattr(writing, "suggest", suggest)
         reading = page.asks("Walnuts?")
         assert looking.wait(GUARD)
-        soon(lambda: page.box["submit_btn"])
+        eventually(lambda: page.box["submit_btn"])
         looking.clear()
         second = page.asks("Next?")
         reading.end()
@@ -1030,7 +1030,7 @@ class TestPreparing:
         unstarted.start()
         page = Page(Chat(unstarted), request_of(1))
         reading = page.asks("What of walnuts?")
-        soon(lambda: "Preparing" in page.text("status"))
+        eventually(lambda: "Preparing" in page.text("status"))
         go.set()
         reading.end()
         assert page.said == ANSWER
@@ -1043,7 +1043,7 @@ class TestPreparing:
         unstarted.start()
         page = Page(Chat(unstarted), request_of(1))
         reading = page.asks("Why?")
-        soon(lambda: "Preparing" in page.text("status"))
+        eventually(lambda: "Preparing" in page.text("status"))
         page.stop()
         reading.end()
         go.set()
@@ -1073,16 +1073,16 @@ class TestFiles:
     def test_it_is_answered_once_all_are_searchable_or_failed(self, page: Page) -> None:
         report, bad = self.job("report.pdf"), self.job("bad.pdf")
         reading = page.asks("Why?", files=[report, bad])
-        soon(lambda: "Reading report.pdf" in page.text("status"))
+        eventually(lambda: "Reading report.pdf" in page.text("status"))
         report.told(Searchable("report.pdf", "id", 900))
-        soon(lambda: "Reading bad.pdf" in page.text("status"))
+        eventually(lambda: "Reading bad.pdf" in page.text("status"))
         bad.ended = True
         reading.end()
         assert page.said == ANSWER
 
     def test_one_can_stop_waiting(self, page: Page) -> None:
         reading = page.asks("Why?", files=[self.job("report.pdf")])
-        soon(lambda: "Reading" in page.text("status"))
+        eventually(lambda: "Reading" in page.text("status"))
         page.stop()
         reading.end()
         assert page.conversation.turns[0].answers[0].finish_reason == "stopped"

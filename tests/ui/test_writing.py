@@ -16,7 +16,7 @@ from rag.ui.backend import Backend
 from rag.ui.conversations import Answer, Conversation, Turn
 from rag.ui.sessions import Session
 from rag.ui.writing import Writing
-from tests.ui.pages import GUARD, Gated, soon
+from tests.ui.pages import GUARD, Gated, eventually
 
 Begin = Callable[..., Writing]
 
@@ -65,7 +65,7 @@ def gated(backend: Backend) -> Iterator[Gated]:
 
 
 def over(writing: Writing) -> Answer:
-    soon(lambda: writing.over)
+    eventually(lambda: writing.over)
     return writing.answer
 
 
@@ -272,7 +272,7 @@ class TestSuggesting:
 
         monkeypatch.setattr(module, "suggest", suggest)
         writing = begin("scripted")
-        soon(lambda: writing.answer.finish_reason and not writing.conversation.lock.locked())
+        eventually(lambda: writing.answer.finish_reason and not writing.conversation.lock.locked())
         writing.conversation.turns.append(Turn("Next?"))
         found.set()
         assert over(writing).suggestions == ()
