@@ -1,5 +1,6 @@
 """A question's way through the page: the handlers, driven as Gradio drives them."""
 
+import asyncio
 import dataclasses
 import gc
 import json
@@ -25,7 +26,7 @@ from rag.types import ChatMessage, Document
 from rag.ui import chat as module
 from rag.ui import writing
 from rag.ui.backend import Backend
-from rag.ui.chat import MAX_QUESTION, Chat, find
+from rag.ui.chat import MAX_QUESTION, Asking, Chat, find
 from rag.ui.conversations import Answer, Conversation, Turn
 from rag.ui.jobs import Job
 from rag.ui.preferences import Preferences
@@ -391,6 +392,25 @@ class TestStopping:
         assert (answer.text, answer.finish_reason) == ("Half", "stopped")
         assert kept(page).turns[0].answers == [answer]
         assert page.ask("And now?").text == ANSWER
+
+    def test_closing_the_outermost_generator_ends_the_looking_on(
+        self, page: Page, gated: Gated
+    ) -> None:
+        """In a loop that goes on, as Gradio's does: those inside are closed by it."""
+
+        async def visit() -> list[str]:
+            box = {"text": "Why?", "files": []}
+            views = page.chat.ask(box, Asking("gated", "samples"), page.request)
+            await anext(views)
+            (writing,) = page.chat._writings.values()
+            assert writing.watching == ["tab"]
+            await views.aclose()  # type: ignore[attr-defined]
+            await asyncio.sleep(0.05)
+            return list(writing.watching)
+
+        assert asyncio.run(visit()) == []
+        page.stop()
+        ended(page)
 
     def test_a_tab_that_closes_before_the_answer_began(
         self, page: Page, backend: Backend, monkeypatch: pytest.MonkeyPatch
