@@ -39,7 +39,7 @@ CLOSE = 0.15
 """How much less than the best a window may share to be compared by the embedding model as well."""
 WORDS = 0.6
 """Score from which on a passage bears a sentence out, by words alone."""
-CUTOFFS = {DEFAULT_EMBED_MODEL: 0.54}
+CUTOFFS = {DEFAULT_EMBED_MODEL: 0.5}
 """The same for the mean of that and an embedding model's cosine. Both were chosen by measurement
 (docs/decisions.md). For a model without a measurement only words decide."""
 HINT, LACKING = 0.02, 0.1

@@ -117,7 +117,7 @@ def _between(
     """What lies between the sentences of `text`, as far as that is known: unless it is the `whole`
     text, more may follow."""
     for between in ends.finditer(text, begin):
-        if "\n\n" not in between[0]:
+        if "\n" not in between[0]:
             start = max(begin, between.start() - 8)
             after = _WORD.match(text, between.start())
             last = text[start : between.start()]

@@ -33,6 +33,11 @@ LANGUAGES = ("English", "Deutsch", "Español", "Français", "Italiano", "Portugu
 """Languages of an answer that are offered; any other can be typed."""
 
 
+TOLD = (
+    "Models below a billion parameters, such as the default one, are not told: they lose their way."
+)
+
+
 class Form:
     """The fields, and their handlers over the backend they share."""
 
@@ -57,10 +62,11 @@ class Form:
                 ]
             with gr.Row():
                 self.fields += [
-                    gr.Dropdown(STYLES, label=TEXTS("Style")),
+                    gr.Dropdown(STYLES, label=TEXTS("Style"), info=TEXTS(TOLD)),
                     gr.Dropdown(
                         ["", *LANGUAGES],
                         label=TEXTS("Language of the answer"),
+                        info=TEXTS(TOLD),
                         allow_custom_value=True,
                     ),
                 ]
