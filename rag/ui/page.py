@@ -224,9 +224,9 @@ def build(backend: Backend) -> gr.Blocks:
 
         def forget_all(confirmed: bool, request: gr.Request) -> tuple[Any, ...]:
             if not confirmed:
-                return _nothing(len(loaded))
+                return _nothing(len(loaded) + 1)
             library.forget(request)
-            return load(request)
+            return *load(request), ""
 
         def on(trigger: Any, fn: Callable[..., Any], **settings: Any) -> Any:
             return trigger(fn, show_progress="hidden", api_visibility="private", **settings)
@@ -267,7 +267,7 @@ def build(backend: Backend) -> gr.Blocks:
             forget.click,
             forget_all,
             inputs=confirmed,
-            outputs=loaded,
+            outputs=[*loaded, panel],
             js=_confirming(FORGET),
             **quick,
         )
