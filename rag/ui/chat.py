@@ -18,6 +18,7 @@ import gradio as gr
 
 from rag.errors import RivuletError
 from rag.ui import turns
+from rag.ui.anticipation import Anticipation
 from rag.ui.backend import Backend
 from rag.ui.conversations import Answer, Conversation, Scope, Turn
 from rag.ui.exports import file_name, to_json, to_markdown
@@ -37,6 +38,8 @@ ALIVE = 1.0
 that the tab has gone."""
 PATIENCE = 5.0
 """Seconds that a running answer is given to end."""
+TYPING = 0.2
+"""Seconds that what is typed is waited for more, before anything is read ahead."""
 MAX_QUESTION = 8_000
 """Characters of a question."""
 
@@ -87,6 +90,7 @@ class Chat:
     def __init__(self, backend: Backend):
         self.backend = backend
         self.feedback = Feedback.of(backend.config)
+        self._anticipation = Anticipation(backend) if backend.config.read_ahead else None
         self._writings: WeakValueDictionary[str, Writing] = WeakValueDictionary()
         """The last answer of each conversation, by its key, as long as it changes."""
 
@@ -107,6 +111,18 @@ class Chat:
             # The box is emptied only when the question has been taken.
             async for view in self._ask(look, question, asking, files, box={"value": None}):
                 yield view
+
+    async def expect(self, box: dict[str, Any], asking: Asking, request: gr.Request) -> None:
+        """While a question is being typed, and nothing else is to be done: read ahead."""
+        await asyncio.sleep(TYPING)
+        if not self._anticipation or any(not each.over for each in self._writings.values()):
+            return
+        look = self.look(request)
+        options = look.session.preferences.options
+        question = (box.get("text") or "").strip()[:MAX_QUESTION]
+        turn = Turn(question, scope=asking.scope, documents=asking.documents, options=options)
+        expect = self._anticipation.expect
+        await asyncio.to_thread(expect, look.session, look.conversation, turn, asking.model)
 
     async def press(
         self, event: gr.EventData, asking: Asking, request: gr.Request

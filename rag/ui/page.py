@@ -178,6 +178,11 @@ def build(backend: Backend) -> gr.Blocks:
             async for update in chat.press(event, Asking(model, scope, tuple(chosen)), request):
                 yield update
 
+        async def expect(
+            value: dict[str, Any], model: str, scope: Scope, chosen: list[str], request: gr.Request
+        ) -> None:
+            await chat.expect(value, Asking(model, scope, tuple(chosen)), request)
+
         def load(request: gr.Request) -> tuple[Any, ...]:
             """What this browser had when it was here last."""
             backend.refresh_models()
@@ -245,6 +250,7 @@ def build(backend: Backend) -> gr.Blocks:
         on(arrived.then, chat.follow, outputs=view, **watching)
         on(timer.tick, tick, outputs=[preparing, documents, model, timer], **quick)
         on(box.submit, ask, inputs=[box, *asking], outputs=[*view, *shelf], **writing)
+        on(box.input, expect, inputs=[box, *asking], trigger_mode="always_last", **quick)
         on(conversation.ask, press, inputs=asking, outputs=view, **writing)
         on(box.stop, chat.stop, **quick)
         for buttons in (conversation, conversations):

@@ -287,7 +287,7 @@ def test_forgetting_while_a_file_is_on_its_way_leaves_nothing(
     page.locator("[aria-label='My documents']").get_by_text("embedded").wait_for()
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Forget everything").click()
-    expect(page.locator("[aria-label='My documents']")).to_have_count(0)
+    expect(page.locator("[aria-label='My documents']")).to_have_count(0, timeout=PATIENCE)
     page.wait_for_timeout(1000)
     assert page.locator("#notes").inner_text().strip() == ""
     assert documents(page) == []

@@ -15,7 +15,7 @@ from rag.ui import writing as module
 from rag.ui.backend import Backend
 from rag.ui.conversations import Answer, Conversation, Turn
 from rag.ui.sessions import Session
-from rag.ui.writing import Writing
+from rag.ui.writing import Writing, history
 from tests.ui.pages import GUARD, Gated, eventually
 
 Begin = Callable[..., Writing]
@@ -218,7 +218,7 @@ def test_of_several_answers_the_last_was_said(
     writing = begin("scripted", conversation)
     over(writing)
     conversation.turns.append(Turn("Later?", [Answer(text="Later.")]))
-    assert [message.content for message in writing._history()] == ["One?", "Yes."]
+    assert [message.content for message in history([whole, without])] == ["One?", "Yes."]
     told = [message.content for message in llm.calls[-1]]
     assert told[:-1] == ["One?", "Yes."]
 
