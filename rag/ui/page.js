@@ -4,7 +4,13 @@
   document.documentElement.lang = LANGUAGES.includes(language) ? language : 'en';
 
   // Where the list would cover the conversation, it is opened only when asked for.
-  if (window.innerWidth <= 900) document.querySelector('#left.open .toggle-button')?.click();
+  const uncover = () => {
+    if (window.innerWidth <= 900) document.querySelector('#left.open .toggle-button')?.click();
+  };
+  uncover();
+  document.querySelector('#conversations').addEventListener('click', event => {
+    if (event.target.closest('[data-do="new"], [data-do="show"]')) uncover();
+  });
 
   // Gradio's field has no name, and takes every script to run from left to right.
   const field = document.querySelector('#box textarea');
