@@ -174,6 +174,11 @@ def build(backend: Backend) -> gr.Blocks:
             async for update in chat.press(event, Asking(model, scope, tuple(chosen)), request):
                 yield update
 
+        async def expect(
+            value: dict[str, Any], model: str, scope: Scope, chosen: list[str], request: gr.Request
+        ) -> None:
+            await chat.expect(value, Asking(model, scope, tuple(chosen)), request)
+
         def load(request: gr.Request) -> tuple[Any, ...]:
             """What this browser had when it was here last."""
             backend.refresh_models()
@@ -227,18 +232,26 @@ def build(backend: Backend) -> gr.Blocks:
         def on(trigger: Any, fn: Callable[..., Any], **settings: Any) -> Any:
             return trigger(fn, show_progress="hidden", api_visibility="private", **settings)
 
-        writing = {"concurrency_limit": ANSWERS_AT_ONCE, "concurrency_id": "ask"}
+        # While an answer is looked at, others are asked for and looked at.
+        writing = {
+            "concurrency_limit": ANSWERS_AT_ONCE,
+            "concurrency_id": "ask",
+            "trigger_mode": "multiple",
+        }
         quick = {"concurrency_limit": None}
+        watching = {**quick, "trigger_mode": "multiple"}
         loaded = [*view, *shelf, seen, heading, model, *form.fields]
 
-        on(on(page.load, load, outputs=loaded, **quick).then, chat.follow, outputs=view, **quick)
+        arrived = on(page.load, load, outputs=loaded, **quick)
+        on(arrived.then, chat.follow, outputs=view, **watching)
         on(timer.tick, tick, outputs=[preparing, documents, model, timer], **quick)
         on(box.submit, ask, inputs=[box, *asking], outputs=[*view, *shelf], **writing)
+        on(box.input, expect, inputs=[box, *asking], trigger_mode="always_last", **quick)
         on(conversation.ask, press, inputs=asking, outputs=view, **writing)
         on(box.stop, chat.stop, **quick)
         for buttons in (conversation, conversations):
             done = on(buttons.click, chat.do, outputs=view, **quick)
-            on(done.then, chat.follow, outputs=view, **quick)
+            on(done.then, chat.follow, outputs=view, **watching)
         on(conversations.save, chat.export, outputs=download, **quick)
         on(conversation.open, panel_of.open, outputs=panel, **quick)
         on(panel.click, panel_of.open, outputs=panel, **quick)
