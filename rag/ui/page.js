@@ -17,6 +17,18 @@
   field.dir = 'auto';
   field.setAttribute('aria-label', document.querySelector('#box [data-testid="block-info"]').textContent);
 
+  // Who presses twice asks once.
+  let asked = -Infinity;
+  const once = event => {
+    const key = event.target === field && event.key === 'Enter' && !event.shiftKey && !event.isComposing;
+    if (!key && !event.target.closest('#box .submit-button')) return;
+    if (event.timeStamp - asked < 500) {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+    } else if (field.value.trim()) asked = event.timeStamp;
+  };
+  for (const kind of ['keydown', 'click']) window.addEventListener(kind, once, {capture: true});
+
   // A mark, its sentence and its place in the document light up together: those that are pointed
   // at, and those that the panel shows. By a rule instead of a class: what is shown is made anew
   // while it grows.

@@ -75,6 +75,7 @@ def test_from_any_sentence_to_the_marked_line_of_a_pdf_of_ones_own(
         page.keyboard.press("Escape")
         expect(panel(page)).to_have_count(0)
     mark(page, 0).click()
+    panel(page).wait_for()
     screenshot(page, "newcomer")
 
 
