@@ -236,30 +236,27 @@ def build(backend: Backend) -> gr.Blocks:
         def on(trigger: Any, fn: Callable[..., Any], **settings: Any) -> Any:
             return trigger(fn, show_progress="hidden", api_visibility="private", **settings)
 
-        # While an answer is looked at, others are asked for and looked at.
-        writing = {
-            "concurrency_limit": ANSWERS_AT_ONCE,
-            "concurrency_id": "ask",
-            "trigger_mode": "multiple",
-        }
-        quick = {"concurrency_limit": None}
-        watching = {**quick, "trigger_mode": "multiple"}
+        # What is pressed while the last press is still being followed counts as well.
+        multiple = {"trigger_mode": "multiple"}
+        writing = {"concurrency_limit": ANSWERS_AT_ONCE, "concurrency_id": "ask", **multiple}
+        ticking = {"concurrency_limit": None}
+        quick = {**ticking, **multiple}
         loaded = [*view, *shelf, seen, heading, model, *form.fields]
 
         arrived = on(page.load, load, outputs=loaded, **quick)
-        on(arrived.then, chat.follow, outputs=view, **watching)
-        on(timer.tick, tick, outputs=[preparing, documents, model, timer], **quick)
+        on(arrived.then, chat.follow, outputs=view, **quick)
+        on(timer.tick, tick, outputs=[preparing, documents, model, timer], **ticking)
         on(box.submit, ask, inputs=[box, *asking], outputs=[*view, *shelf], **writing)
-        on(box.input, expect, inputs=[box, *asking], trigger_mode="always_last", **quick)
+        on(box.input, expect, inputs=[box, *asking], trigger_mode="always_last", **ticking)
         on(conversation.ask, press, inputs=asking, outputs=view, **writing)
         on(box.stop, chat.stop, **quick)
         for buttons in (conversation, conversations):
             done = on(buttons.click, chat.do, outputs=view, **quick)
-            on(done.then, chat.follow, outputs=view, **watching)
+            on(done.then, chat.follow, outputs=view, **quick)
         on(conversations.save, chat.export, outputs=download, **quick)
         on(conversation.open, panel_of.open, outputs=panel, **quick)
         on(panel.click, panel_of.open, outputs=panel, **quick)
-        on(refreshing.tick, library.tick, inputs=seen, outputs=[*shelf, seen], **quick)
+        on(refreshing.tick, library.tick, inputs=seen, outputs=[*shelf, seen], **ticking)
         on(files.upload, library.upload, inputs=files, outputs=shelf, **quick)
         # The list shows what came in; the drop zone is for the next files.
         on(files.upload, lambda: None, outputs=files, **quick)
