@@ -43,12 +43,13 @@ END = "endoftheanswer"
 def text(tokens: int, kind: str) -> str:
     """An answer of so many words: "paragraphs", "one paragraph", or "code"."""
     words = [WORDS[n * n % len(WORDS)] for n in range(tokens - 1)]
-    if kind == "one paragraph":
-        return " ".join([*words, END])
     lines = [" ".join(words[n : n + 12]) for n in range(0, len(words), 12)]
+    if kind == "one paragraph":
+        return " ".join([*(f"{line.capitalize()}." for line in lines), END])
     if kind == "code":
         return "```python\n" + "\n".join(f"    {line}" for line in lines) + f"\n```\n\n{END}"
-    blocks = [". ".join(lines[n : n + 5]) + "." for n in range(0, len(lines), 5)]
+    sentences = [f"{line.capitalize()}." for line in lines]
+    blocks = [" ".join(sentences[n : n + 5]) for n in range(0, len(lines), 5)]
     return "\n\n".join(blocks) + f"\n\n{END}"
 
 

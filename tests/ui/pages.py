@@ -215,7 +215,7 @@ def leaves(parts: Sequence[dict[str, Any]]) -> list[tuple[str, BeautifulSoup]]:
             if "n" in part:
                 yield from walk(part["n"])
             else:
-                yield part["c"] or part["k"], BeautifulSoup(part["h"], "html.parser")
+                yield part["c"] or part["k"], BeautifulSoup("".join(part["h"]), "html.parser")
 
     return list(walk(parts))
 
