@@ -69,6 +69,8 @@ class Config:
     """Seconds within which one file has to be read."""
     feedback: bool = True
     """Whether what a person says of an answer is kept for who runs the program."""
+    read_ahead: bool = True
+    """Whether the local model reads what a question will be answered from while it is typed."""
     auth: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """User names and passwords of those who may open the page; empty: no login."""
     port: int = 7860
@@ -204,6 +206,7 @@ VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
     "RAG_MAX_FILE_MB": ("max_file_mb", parse_positive),
     "RAG_READ_TIMEOUT": ("read_timeout", parse_positive),
     "RAG_FEEDBACK": ("feedback", parse_switch),
+    "RAG_READ_AHEAD": ("read_ahead", parse_switch),
     "RAG_AUTH": ("auth", parse_auth),
     "OPENAI_API_KEY": ("openai_api_key", str),
     "OPENAI_BASE_URL": ("openai_base_url", _address),

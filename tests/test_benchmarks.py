@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import retrieval
+from benchmarks import citations, retrieval
 from rag.answering.defaults import Settings
 from rag.evaluation.files import Entry, Question
 from rag.index.embedding import HashEmbedding
@@ -69,3 +69,48 @@ def test_the_table_has_a_row_for_all_that_is_compared(
         *("| Rivulet, keyword", "| Rivulet, dense", "| Rivulet, hybrid"),
     ]
     assert all(row.endswith("| 1.000 | 1.000 | 1.000 | 1.000 | 1.000 |") for row in table[2:])
+
+
+# Citations
+
+
+def test_questions_are_turned_into_statements() -> None:
+    assert (
+        citations.statement("Who was the Norse leader?", "Rollo") == "Rollo was the Norse leader."
+    )
+    assert citations.statement("What is the capital?", "Lisbon.") == "The capital is Lisbon."
+    assert citations.statement("When did it fall?", "1847") == "It fall in 1847."
+    assert citations.statement("How so?", "x") == ""
+
+
+def test_the_sentences_of_answers_are_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = {
+        "Rhine/0": "The river was bridged by Rollo in 1847. Barges are common, and Karl liked 12.",
+        "Rhine/1": "Castles stand above the vineyards along the banks of this valley.",
+        "Cats/0": "The kitten sleeps under a warm blanket beside Anna in 1902. It likes Ben.",
+        "Cats/1": "Whiskers help an animal to find its way in darkness.",
+    }
+    entries = [{"id": id_, "title": id_[:-2], "text": text} for id_, text in texts.items()]
+    questions = [
+        {
+            "id": str(n),
+            "question": question,
+            "passages": [id_],
+            "answers": [text],
+        }
+        for n, (question, id_, text) in enumerate(
+            [
+                ("Who was the river bridged by?", "Rhine/0", "Rollo"),
+                ("Who was the kitten beside?", "Cats/0", "Anna"),
+            ]
+        )
+    ]
+    for file, lines in (("corpus", entries), ("questions", questions)):
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (tmp_path / f"{file}.jsonl").write_text(text)
+    citations.main([str(tmp_path)])
+    out = capsys.readouterr().out
+    assert out.count("| gold | 1 | 1.000 | 0.000 | 0.000 |") == 2
+    assert out.count("| number | 1 | 0.000 | 1.000 | 0.000 |") == 2

@@ -33,21 +33,27 @@ COMPARED = 3
 """Windows that are looked at closely: the best by their words."""
 ASKED = 0.5
 """What a word weighs that stands in the question as well: it is less of a claim."""
-SURE, HOPELESS = 0.9, 0.2
+SURE, HOPELESS = 0.8, 0.2
 """Shares of words from which on, and below which, the embedding model is not asked."""
+CLOSE = 0.15
+"""How much less than the best a window may share to be compared by the embedding model as well."""
 WORDS = 0.6
 """Score from which on a passage bears a sentence out, by words alone."""
-CUTOFFS = {DEFAULT_EMBED_MODEL: 0.54}
+CUTOFFS = {DEFAULT_EMBED_MODEL: 0.5}
 """The same for the mean of that and an embedding model's cosine. Both were chosen by measurement
 (docs/decisions.md). For a model without a measurement only words decide."""
-HINT = 0.02
-"""What the model's own marker adds to the score of its passage."""
+HINT, LACKING = 0.02, 0.1
+"""For the choice between passages that bear a sentence out: what the model's own marker adds to the
+score of one, and what a number, date or name that it lacks takes away."""
 FRAGMENT = 3
 """Words of a sentence that says too little without its question, unless it has one of these:"""
 _WHOLE = set(
     "is was are were be been has have had do does did can will it its he she they their his her"  # noqa: SIM905
     " this that these there i we you".split()
 )
+FOREIGN, ENGLISH, LEAST_WORDS = 0.1, 0.2, 6
+"""Share of the words that are everywhere in English up to which a text is in another language, and
+from which on it is in English; and with how few words that cannot be told."""
 _PRONOUNS = frozenset(["he", "she", "it", "they", "him", "her", "them", "his", "its", "their"])
 _NUMERIC = re.compile(r"\d")
 PATIENCE = 5.0
@@ -218,6 +224,11 @@ class _Found:
     window: _Window
     score: float
     missing: tuple[str, ...]
+    hint: float
+
+    @property
+    def preference(self) -> float:
+        return self.score + self.hint - LACKING * bool(self.missing)
 
 
 class Checker:
@@ -241,24 +252,31 @@ class Checker:
         self._cutoff = CUTOFFS.get(embed_model.name, WORDS) if cutoff is None else cutoff
         self._asked = set(_content(question))
         self._nodes = [hit.node for hit in (*given, *others)]
+        self._is_english = _is_english(" ".join(node.text for node in self._nodes))
         self._windows = list(_windows(self._nodes))
         self._counts = Counter(word for window in self._windows for word in window.words)
         self._vectors: dict[str, Vector] = {}
         self._passages: dict[str, _Passage] = {}
 
-    def check(self, sentence: str, start: int, hinted: Collection[int] = ()) -> Citation:
+    def check(self, sentence: str, start: int, hinted: Collection[int] = ()) -> Citation | None:
         """What bears out `sentence`, which begins at `start` in the answer. `hinted` are the
-        passages that the model named, from 1."""
+        passages that the model named, from 1.
+
+        None where nothing does, and the sentence seems to be in another language than the passages.
+        """
         end = start + len(sentence)
         found = self._compared(sentence, hinted)
-        best = max(found, key=lambda each: each.score, default=None)
+        best = max(
+            found, key=lambda each: (each.score >= self._cutoff, each.preference), default=None
+        )
         if best is None or best.score < self._cutoff:
+            if {self._is_english, _is_english(sentence)} == {True, False}:
+                return None
             return Citation(start, end, "none", score=best.score if best else 0.0)
         window = best.window
         support: Support = "partly" if best.missing else "supported"
-        score = min(best.score, 1.0)
         span = window.node, window.start, window.end
-        return Citation(start, end, support, *span, score, best.missing)
+        return Citation(start, end, support, *span, best.score, best.missing)
 
     def _compared(self, sentence: str, hinted: Collection[int]) -> list[_Found]:
         """The windows that share most words with `sentence`, with their scores."""
@@ -284,20 +302,20 @@ class Checker:
             if missing and not fragment:
                 lacking = set(_content(" ".join(missing)))
                 others = {word: weight for word, weight in weights.items() if word not in lacking}
-                if 2 * sum(others.values()) >= sum(weights.values()):
+                if 2 * len(others) >= len(weights):
                     share = _share(others, window)
-            found.append(_Found(window, share, missing))
-        if self._is_measured and not fragment:
-            shares = [each.score for each in found]
-            if HOPELESS <= max(shares, default=0) < SURE:
-                cosines = self._near(sentence, [each.window.text for each in found])
-                for each, cosine in zip(found, cosines, strict=True):
-                    each.score = (each.score + cosine) / 2
-        for each in found:
-            each.score += HINT * (each.window.rank + 1 in hinted and each.score > 0)
+            found.append(_Found(window, share, missing, hints[n]))
+        best = max((each.score for each in found), default=0.0)
+        if self._is_measured and not fragment and HOPELESS <= best < SURE:
+            near = [each for each in found if each.score >= best - CLOSE]
+            cosines = self._cosines(sentence, [each.window.text for each in near])
+            for each in found:
+                each.score /= 2
+            for each, cosine in zip(near, cosines, strict=True):
+                each.score += cosine / 2
         return found
 
-    def _near(self, sentence: str, texts: Sequence[str]) -> list[float]:
+    def _cosines(self, sentence: str, texts: Sequence[str]) -> list[float]:
         """The cosine of `sentence` and each of `texts`."""
         new = [text for text in texts if text not in self._vectors]
         this, *vectors = (each.vector for each in self._embed_model.embed([sentence, *new]))
@@ -324,10 +342,10 @@ class Checker:
         more = set(words) - window.words - set(_content(" ".join(lacking)))
         if more & passage.words:
             return missing
-        named = not _PRONOUNS.isdisjoint(_words(window.text))
-        return tuple(
-            fact for fact in lacking if fact in missing or not named or _NUMERIC.search(fact)
-        )
+        if _PRONOUNS.isdisjoint(_words(window.text)):
+            return lacking
+        numbers = (fact for fact in lacking if _NUMERIC.search(fact))
+        return tuple(dict.fromkeys((*missing, *numbers)))
 
     def _passage_of(self, node: Node) -> _Passage:
         """What the passage has, its headings and its file's name included; of a passage that was
@@ -370,6 +388,16 @@ def _within(node: Node, begin: int, end: int, other: Node) -> bool:
     return same and other.start <= node.start + begin and node.start + end <= other.end
 
 
+def _is_english(text: str) -> bool | None:
+    """By how many words are those that are everywhere in English; None where there are few, or it
+    is not clear."""
+    words = [word for word in _words(text) if not word.isdigit()]
+    share = sum(word in STOP for word in words) / (len(words) or 1)
+    if len(words) < LEAST_WORDS or FOREIGN < share < ENGLISH:
+        return None
+    return share >= ENGLISH
+
+
 def _content(text: str) -> list[str]:
     """The words of `text` that say something, without their endings."""
     return [_stem(word) for word in _words(text) if word not in STOP]
@@ -380,6 +408,8 @@ def _words(text: str) -> list[str]:
 
 
 def _stem(word: str) -> str:
-    return (
-        re.sub(r"(?<=\w{3})(?:ies|ied|ing|ed|es|s|e|y|ly)$", "", word) if word.isascii() else word
-    )
+    """`word` without its ending, where it may be an English one: cut alike is good enough."""
+    if not word.isascii():
+        return word
+    shorter = re.sub(r"(?<=\w{3})(?:ing|ed|es|s|e|ly)$", "", word)
+    return re.sub(r"(?<=\w{3})[iy]$", "", shorter)

@@ -42,8 +42,8 @@ logger = logging.getLogger(__name__)
 LEAVE = 60.0
 """Seconds to wait, when Python ends, for a worker."""
 PIECE = 512
-"""Tokens of a prompt that are read at a time by a model that is not small. It costs 2 to 4 %, and a
-small model, which reads quickly, 12 % (docs/decisions.md): that reads all at once."""
+"""Tokens of a prompt that are read at a time by a model that is not small. It costs 3 %, and
+with a small model, which reads quickly, 12 % (docs/decisions.md): that reads all at once."""
 SMALL = 1_000_000_000
 """Parameters below which a model is small."""
 DEFAULT_WINDOW = 2048

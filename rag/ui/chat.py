@@ -9,20 +9,22 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import gradio as gr
 
 from rag.errors import RivuletError
 from rag.ui import turns
+from rag.ui.anticipation import Anticipation
 from rag.ui.backend import Backend
 from rag.ui.conversations import Answer, Conversation, Scope, Turn
 from rag.ui.exports import file_name, to_json, to_markdown
 from rag.ui.feedback import Feedback
 from rag.ui.identity import identity
-from rag.ui.jobs import Job, Note
+from rag.ui.jobs import Job
 from rag.ui.language import Say, speaking
 from rag.ui.sessions import Session
 from rag.ui.writing import Writing
@@ -34,6 +36,10 @@ GLANCE = 0.02
 ALIVE = 1.0
 """Seconds after which Gradio is given something while the model is silent: only then does it see
 that the tab has gone."""
+PATIENCE = 5.0
+"""Seconds that a running answer is given to end."""
+TYPING = 0.2
+"""Seconds that what is typed is waited for more, before anything is read ahead."""
 MAX_QUESTION = 8_000
 """Characters of a question."""
 
@@ -54,6 +60,8 @@ class Look:
     session: Session
     tab: str
     say: Say
+    texts: dict[str, list[str]] = field(default_factory=dict)
+    """What has been made of finished answers for it."""
 
     @property
     def conversation(self) -> Conversation:
@@ -82,7 +90,8 @@ class Chat:
     def __init__(self, backend: Backend):
         self.backend = backend
         self.feedback = Feedback.of(backend.config)
-        self._writings: dict[str, Writing] = {}
+        self._anticipation = Anticipation(backend) if backend.config.read_ahead else None
+        self._writings: WeakValueDictionary[str, Writing] = WeakValueDictionary()
         """The last answer of each conversation, by its key, as long as it changes."""
 
     def look(self, request: gr.Request) -> Look:
@@ -103,16 +112,29 @@ class Chat:
             async for view in self._ask(look, question, asking, files, box={"value": None}):
                 yield view
 
+    async def expect(self, box: dict[str, Any], asking: Asking, request: gr.Request) -> None:
+        """While a question is being typed, and nothing else is to be done: read ahead."""
+        await asyncio.sleep(TYPING)
+        if not self._anticipation or any(not each.over for each in self._writings.values()):
+            return
+        look = self.look(request)
+        options = look.session.preferences.options
+        question = (box.get("text") or "").strip()[:MAX_QUESTION]
+        turn = Turn(question, scope=asking.scope, documents=asking.documents, options=options)
+        expect = self._anticipation.expect
+        await asyncio.to_thread(expect, look.session, look.conversation, turn, asking.model)
+
     async def press(
         self, event: gr.EventData, asking: Asking, request: gr.Request
     ) -> AsyncIterator[View]:
         """Do what a button of the conversation says that has an answer written."""
         look = self.look(request)
         key, text = str(event.key), str(event.text).strip()
-        if event.do in ("suggested", "follow-up"):
+        asked = key.strip()[:MAX_QUESTION]
+        if event.do in ("suggested", "follow-up") and asked:
             if event.do == "suggested":
                 asking = replace(asking, scope="samples")
-            views = self._ask(look, key[:MAX_QUESTION], asking)
+            views = self._ask(look, asked, asking)
         elif self._is_too_long(text, look):
             yield NOTHING
             return
@@ -153,7 +175,7 @@ class Chat:
         look = self.look(request)
         yield NOTHING  # where nothing is yielded, Gradio empties what it shows
         writing = self._writings.get(look.conversation.key)
-        if writing and look.tab not in +writing.watching:
+        if writing and look.tab not in writing.watching:
             async for view in self._follow(look, writing):
                 yield view
 
@@ -164,26 +186,22 @@ class Chat:
     def do(self, event: gr.EventData, request: gr.Request) -> View:
         """Do what a button says that is done at once."""
         look = self.look(request)
-        session, conversation = look.session, look.conversation
-        key, text = str(event.key), str(event.text).strip()
+        session, key, text = look.session, str(event.key), str(event.text).strip()
         box: dict[str, Any] = {}
         match event.do:
             case "new":
-                session.show(look.tab, session.begin())
+                session.show(look.tab, session.begin(look.tab))
             case "show":
                 if chosen := session.conversation(key):
                     session.show(look.tab, chosen)
             case "rename":
-                self._tried(session, session.rename, key, text)
+                self._tried(look, session.rename, key, text)
             case "delete":
-                self._tried(session, session.delete, key)
+                self._tried(look, session.delete, key)
             case "undo":
                 box = self._undo(look, key)
             case "choose":
-                turn, answer = find(conversation, key)
-                if turn and answer and answer.finish_reason:
-                    turn.answers[:] = [answer]
-                    self._keep(look, conversation)
+                self._choose(look, key)
             case "rate" | "comment":
                 self._rate(look, event.do, key, text)
         return self.view(look, box=box)
@@ -211,15 +229,14 @@ class Chat:
             turns.conversations(look.session.conversations, look.conversation.key, look.say),
         )
 
-    def _tree(self, look: Look, known: dict[str, turns.Part] | None = None) -> dict[str, Any]:
+    def _tree(self, look: Look) -> dict[str, Any]:
         conversation, config = look.conversation, self.backend.config
         writing = self._writings.get(conversation.key)
-        shown = turns.Shown(
-            look.say, self.backend.catalog.choices(), config.any_model, bool(self.feedback)
-        )
+        models = self.backend.catalog.choices()
+        shown = turns.Shown(look.say, models, config.any_model, bool(self.feedback), look.texts)
         now = writing.answer if writing and not writing.answer.finish_reason else None
         doing = writing.doing if writing else None
-        parts = turns.parts(conversation, shown, now, doing, known)
+        parts = turns.parts(conversation, shown, now, doing)
         return {"key": conversation.key, "parts": parts}
 
     def _box(self, look: Look) -> dict[str, Any]:
@@ -267,14 +284,16 @@ class Chat:
     def _begin(self, writing: Writing, put: Put) -> bool:
         """Begin, when the answer that is being written there has given way; whether it has."""
         conversation = writing.conversation
-        conversation.stop.set()
-        if not conversation.lock.acquire(timeout=5):
+        if not _take(conversation):
             return False
-        conversation.stop.clear()
-        put()
-        writing.keep()
-        going_on = {key: each for key, each in self._writings.items() if not each.over}
-        self._writings = {**going_on, conversation.key: writing}
+        try:
+            conversation.stop.clear()
+            put()
+            writing.keep()
+        except BaseException:
+            conversation.lock.release()
+            raise
+        self._writings[conversation.key] = writing
         writing.start()
         return True
 
@@ -286,7 +305,6 @@ class Chat:
         with writing.watched_by(look.tab):
             yield self.view(look, box=box)
             version, busy, told = writing.version, True, time.monotonic()
-            known: dict[str, turns.Part] = {}
             while True:
                 over, now = writing.over, writing.version
                 if look.conversation is not writing.conversation or now == version:
@@ -300,7 +318,7 @@ class Chat:
                     yield self.view(look)
                 else:
                     version, told = now, time.monotonic()
-                    yield self._tree(look, known), gr.skip(), gr.skip()
+                    yield self._tree(look), gr.skip(), gr.skip()
                 if over:
                     break
                 await asyncio.sleep(PACE if told > time.monotonic() - GLANCE else GLANCE)
@@ -311,20 +329,26 @@ class Chat:
         """Take a turn back, with what came after; its question returns to the box."""
         conversation = look.conversation
         turn, _ = find(conversation, key)
-        if not turn or not self._stop_and_wait(conversation):
+        if not turn or not _take(conversation):
             return {}
-        if turn in conversation.turns:
-            del conversation.turns[conversation.turns.index(turn) :]
-            self._keep(look, conversation)
+        try:
+            if turn in conversation.turns:
+                del conversation.turns[conversation.turns.index(turn) :]
+                self._keep(look)
+        finally:
+            conversation.lock.release()
         return {"value": {"text": turn.question, "files": []}}
 
-    def _stop_and_wait(self, conversation: Conversation) -> bool:
-        """A running answer gives way; whether it has."""
-        conversation.stop.set()
-        if not conversation.lock.acquire(timeout=5):
-            return False
-        conversation.lock.release()
-        return True
+    def _choose(self, look: Look, key: str) -> None:
+        """Keep one of several answers. The one that is being written beside it is given up."""
+        turn, answer = find(look.conversation, key)
+        if not turn or not answer or not answer.finish_reason:
+            return
+        writing = self._writings.get(look.conversation.key)
+        if writing and writing.turn is turn and writing.answer is not answer:
+            look.conversation.stop.set()
+        turn.answers[:] = [answer]
+        self._keep(look)
 
     def _prefer(self, session: Session, model: str) -> None:
         """The model that was asked last is the one that is offered first."""
@@ -340,7 +364,7 @@ class Chat:
         if do == "rate":
             rating = -1 if key.endswith(":-1") else 1
             answer.rating = 0 if answer.rating == rating else rating
-            self._keep(look, look.conversation)
+            self._keep(look)
         try:
             self.feedback.give(turn, answer, text)
         except RivuletError as error:
@@ -349,17 +373,16 @@ class Chat:
             if do == "comment":
                 gr.Info(look.say("Thank you. It is kept for whoever runs this page."))
 
-    def _keep(self, look: Look, conversation: Conversation) -> None:
-        self._tried(look.session, look.session.keep, conversation)
+    def _keep(self, look: Look) -> None:
+        self._tried(look, look.session.keep, look.conversation)
 
     @staticmethod
-    def _tried(session: Session, change: Callable[..., None], *arguments: Any) -> None:
-        """Change what is on the disk; where that cannot be, a note says so."""
+    def _tried(look: Look, change: Callable[..., None], *arguments: Any) -> None:
+        """Change what is on the disk; where that cannot be, the person is told so."""
         try:
             change(*arguments)
         except OSError as error:
-            text = "It could not be saved: {error}."
-            session.notes.append(Note("bad", text, {"error": error.strerror}))
+            gr.Warning(look.say("It could not be saved: {reason}.", reason=error.strerror or error))
 
     def _is_model(self, name: str) -> bool:
         """Whether a person may have this model answer."""
@@ -377,6 +400,18 @@ class Chat:
                 )
             )
         return len(question) > MAX_QUESTION
+
+
+def _take(conversation: Conversation) -> bool:
+    """Acquire its lock, when the answer that is being written in it has given way; whether it
+    has."""
+    until = time.monotonic() + PATIENCE
+    conversation.stop.set()
+    while not conversation.lock.acquire(timeout=0.1):
+        if time.monotonic() > until:
+            return False
+        conversation.stop.set()  # another answer may have begun before this one could
+    return True
 
 
 def _replace(items: list[T], old: T, new: T, *, and_after: bool = False) -> None:

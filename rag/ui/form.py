@@ -16,7 +16,7 @@ from rag.answering.options import (
 )
 from rag.errors import ConfigurationError
 from rag.ui.backend import Backend
-from rag.ui.chat import look_of
+from rag.ui.chat import Look, look_of
 from rag.ui.language import Say, said, translations
 from rag.ui.sessions import Session
 
@@ -33,19 +33,28 @@ LANGUAGES = ("English", "Deutsch", "Español", "Français", "Italiano", "Portugu
 """Languages of an answer that are offered; any other can be typed."""
 
 
+TOLD = (
+    "Models below a billion parameters, such as the default one, are not told: they lose their way."
+)
+
+
 class Form:
     """The fields, and their handlers over the backend they share."""
 
     def __init__(self, backend: Backend):
         self.backend = backend
         config = backend.config
+        # What the program is set to can be outside of what a person can set.
+        passages = min(TOP_K[0], config.top_k), max(TOP_K[1], config.top_k)
+        tokens = config.max_new_tokens
+        length = min(MAX_TOKENS[0], tokens), max(MAX_TOKENS[1], tokens)
         with gr.Accordion(TEXTS("Settings"), open=False, elem_id="settings"):
             with gr.Row():
                 self.fields: list[Any] = [
-                    gr.Slider(*TOP_K, config.top_k, step=1, label=TEXTS("Number of passages")),
+                    gr.Slider(*passages, config.top_k, step=1, label=TEXTS("Number of passages")),
                     gr.Slider(
-                        *MAX_TOKENS,
-                        config.max_new_tokens,
+                        *length,
+                        tokens,
                         step=16,
                         label=TEXTS("Length of an answer, in tokens"),
                     ),
@@ -53,10 +62,11 @@ class Form:
                 ]
             with gr.Row():
                 self.fields += [
-                    gr.Dropdown(STYLES, label=TEXTS("Style")),
+                    gr.Dropdown(STYLES, label=TEXTS("Style"), info=TEXTS(TOLD)),
                     gr.Dropdown(
                         ["", *LANGUAGES],
                         label=TEXTS("Language of the answer"),
+                        info=TEXTS(TOLD),
                         allow_custom_value=True,
                     ),
                 ]
@@ -67,8 +77,15 @@ class Form:
 
     def wire(self, on: Callable[..., Any]) -> None:
         """Have the fields kept when a person changes them. `on` is the page's."""
-        for field in self.fields:
-            on(field.input, self.keep, inputs=self.fields, concurrency_limit=None)
+        # What is pasted into a text is no input to Gradio.
+        for changed in (*(field.input for field in self.fields), self.fields[-1].blur):
+            on(
+                changed,
+                self.keep,
+                inputs=self.fields,
+                concurrency_limit=None,
+                trigger_mode="always_last",  # else letters that follow quickly are lost
+            )
         on(self.reset_button.click, self.reset, outputs=self.fields, concurrency_limit=None)
 
     def shown(self, session: Session, say: Say) -> tuple[Any, ...]:
@@ -96,7 +113,6 @@ class Form:
     ) -> None:
         """Keep the settings; what is as the program has it is left to that."""
         config, look = self.backend.config, look_of(self.backend, request)
-        session = look.session
         try:
             options = AnswerOptions(
                 None if top_k == config.top_k else int(top_k),
@@ -106,15 +122,21 @@ class Form:
                 language or "",
                 system_prompt,
             )
-            session.prefer(replace(session.preferences, options=options))
-        except (ConfigurationError, OSError) as error:
+        except ConfigurationError as error:
             gr.Warning(look.say(str(error)))
+        else:
+            self._prefer(look, options)
 
     def reset(self, request: gr.Request) -> tuple[Any, ...]:
         """All as the program has it."""
         look = look_of(self.backend, request)
-        try:
-            look.session.prefer(replace(look.session.preferences, options=AnswerOptions()))
-        except OSError as error:
-            gr.Warning(look.say(str(error)))
+        self._prefer(look, AnswerOptions())
         return self.shown(look.session, look.say)
+
+    @staticmethod
+    def _prefer(look: Look, options: AnswerOptions) -> None:
+        """Keep them; where that cannot be, they hold until the program ends."""
+        try:
+            look.session.prefer(replace(look.session.preferences, options=options))
+        except OSError as error:
+            gr.Warning(look.say("It could not be saved: {reason}.", reason=error.strerror or error))

@@ -1,5 +1,6 @@
 """The page: its layout, and which handler answers which event."""
 
+import asyncio
 import html
 import json
 import os
@@ -147,16 +148,19 @@ def build(backend: Backend) -> gr.Blocks:
         shelf = [documents, notes, scope, refreshing]
         asking = [model, scope, chosen]
 
+        def take(files: list[str], request: gr.Request) -> tuple[list[Job], tuple[Any, ...]]:
+            look = library.look(request)
+            return library.take(look.session, files), library.shelf(look, gr.update(value="mine"))
+
         async def ask(
             value: dict[str, Any], model: str, scope: Scope, chosen: list[str], request: gr.Request
         ) -> AsyncIterator[tuple[Any, ...]]:
             """Files in the question box are queued; the question waits for their words."""
             files: list[Job] = []
             if value["files"]:
-                look = library.look(request)
-                files = library.take(look.session, value["files"])
+                # Elsewhere: all streams of the page would wait for the disk.
+                files, shown = await asyncio.to_thread(take, value["files"], request)
                 value = {**value, "files": []}
-                shown = library.shelf(look, gr.update(value="mine"))
                 yield gr.skip(), gr.update(value=value), gr.skip(), *shown
                 scope = "mine"
             async for update in chat.ask(
@@ -173,6 +177,11 @@ def build(backend: Backend) -> gr.Blocks:
         ) -> AsyncIterator[Any]:
             async for update in chat.press(event, Asking(model, scope, tuple(chosen)), request):
                 yield update
+
+        async def expect(
+            value: dict[str, Any], model: str, scope: Scope, chosen: list[str], request: gr.Request
+        ) -> None:
+            await chat.expect(value, Asking(model, scope, tuple(chosen)), request)
 
         def load(request: gr.Request) -> tuple[Any, ...]:
             """What this browser had when it was here last."""
@@ -220,20 +229,25 @@ def build(backend: Backend) -> gr.Blocks:
 
         def forget_all(confirmed: bool, request: gr.Request) -> tuple[Any, ...]:
             if not confirmed:
-                return _nothing(len(loaded))
+                return _nothing(len(loaded) + 1)
             library.forget(request)
-            return load(request)
+            return *load(request), ""
 
         def on(trigger: Any, fn: Callable[..., Any], **settings: Any) -> Any:
             return trigger(fn, show_progress="hidden", api_visibility="private", **settings)
 
-        writing = {"concurrency_limit": ANSWERS_AT_ONCE, "concurrency_id": "ask"}
-        quick = {"concurrency_limit": None}
+        # What is pressed while the last press is still being followed counts as well.
+        multiple = {"trigger_mode": "multiple"}
+        writing = {"concurrency_limit": ANSWERS_AT_ONCE, "concurrency_id": "ask", **multiple}
+        ticking = {"concurrency_limit": None}
+        quick = {**ticking, **multiple}
         loaded = [*view, *shelf, seen, heading, model, *form.fields]
 
-        on(on(page.load, load, outputs=loaded, **quick).then, chat.follow, outputs=view, **quick)
-        on(timer.tick, tick, outputs=[preparing, documents, model, timer], **quick)
+        arrived = on(page.load, load, outputs=loaded, **quick)
+        on(arrived.then, chat.follow, outputs=view, **quick)
+        on(timer.tick, tick, outputs=[preparing, documents, model, timer], **ticking)
         on(box.submit, ask, inputs=[box, *asking], outputs=[*view, *shelf], **writing)
+        on(box.input, expect, inputs=[box, *asking], trigger_mode="always_last", **ticking)
         on(conversation.ask, press, inputs=asking, outputs=view, **writing)
         on(box.stop, chat.stop, **quick)
         for buttons in (conversation, conversations):
@@ -242,7 +256,7 @@ def build(backend: Backend) -> gr.Blocks:
         on(conversations.save, chat.export, outputs=download, **quick)
         on(conversation.open, panel_of.open, outputs=panel, **quick)
         on(panel.click, panel_of.open, outputs=panel, **quick)
-        on(refreshing.tick, library.tick, inputs=seen, outputs=[*shelf, seen], **quick)
+        on(refreshing.tick, library.tick, inputs=seen, outputs=[*shelf, seen], **ticking)
         on(files.upload, library.upload, inputs=files, outputs=shelf, **quick)
         # The list shows what came in; the drop zone is for the next files.
         on(files.upload, lambda: None, outputs=files, **quick)
@@ -256,7 +270,7 @@ def build(backend: Backend) -> gr.Blocks:
             forget.click,
             forget_all,
             inputs=confirmed,
-            outputs=loaded,
+            outputs=[*loaded, panel],
             js=_confirming(FORGET),
             **quick,
         )

@@ -84,10 +84,8 @@ def _notes_of(kind: str, told: Sequence[Note], say: Say) -> str:
 
 
 def _note(note: Note, say: Say) -> str:
-    return (
-        f'<p class="note {note.kind}" role="{_role(note.kind)}" dir="auto">'
-        f"{html.escape(note.said(say))}</p>"
-    )
+    text = html.escape(note.said(say))
+    return f'<p class="note {note.kind}" role="{_role(note.kind)}">{text}</p>'
 
 
 def _role(kind: str) -> str:

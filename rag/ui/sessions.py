@@ -102,12 +102,15 @@ class Session:
                 found = self._open(found)
         return found
 
-    def begin(self) -> Conversation:
-        """A new conversation: the same one as long as it is empty. It is written when it is kept
-        with its first question."""
+    def begin(self, tab: str = "") -> Conversation:
+        """A new conversation for a tab: the same one as long as it is empty, and no other tab shows
+        it. It is written when it is kept with its first question."""
         with self.writing:
+            others = {key for other, key in self.tabs.items() if other != tab}
             for each in self._all().values():
-                if isinstance(each, Conversation) and not (each.turns or each.lock.locked()):
+                if isinstance(each, Entry) or each.turns or each.lock.locked():
+                    continue
+                if each.key not in others:
                     each.title = ""
                     return each
             new = Conversation()
@@ -116,15 +119,15 @@ class Session:
 
     def shown(self, tab: str) -> Conversation:
         """The conversation that a tab shows. A new tab shows the one that was turned to last, else
-        changed last; where there is none, a new one."""
+        changed last; where that is empty or none is there, a new one of its own."""
         with self.writing:
-            last = next(reversed(self.tabs.values()), "")
-            for key in (self.tabs.get(tab, last), *(each.key for each in self.conversations)):
-                if key and (found := self.conversation(key)):
-                    break
-            else:
-                found = self.begin()
-            if self.tabs.get(tab) != found.key:
+            found = self.conversation(self.tabs.get(tab))
+            if not found:
+                last = self.conversation(next(reversed(self.tabs.values()), None))
+                others = (self.conversation(each.key) for each in self.conversations)
+                found = last or next(filter(None, others), None)  # one that is damaged is none
+                if not (found and found.turns):
+                    found = self.begin(tab)
                 self.show(tab, found)
         return found
 

@@ -7,7 +7,7 @@ Pure functions, no state.
 
 import html
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rag.answering.events import Status
@@ -46,6 +46,8 @@ class Shown:
     """Whether the name of another one can be typed."""
     feedback: bool = True
     """Whether answers can be rated."""
+    texts: dict[str, list[str]] = field(default_factory=dict)
+    """The text of each finished answer by its key, so that it is made once for who looks on."""
 
 
 def parts(
@@ -53,24 +55,12 @@ def parts(
     shown: Shown,
     writing: Answer | None = None,
     doing: Doing | None = None,
-    known: dict[str, Part] | None = None,
 ) -> list[Part]:
-    """The whole conversation. `doing` is what is being done for the answer that is `writing`.
-
-    `known` are the turns that were made before, by their keys, and is added to: only that which is
-    being written is made again.
-    """
-    if not conversation.turns:
+    """The whole conversation. `doing` is what is being done for the answer that is `writing`."""
+    turns = list(conversation.turns)
+    if not turns:
         return [_part("welcome", "welcome", _welcome(shown.say))]
-    known = {} if known is None else known
-    made = []
-    for turn in list(conversation.turns):
-        last = turn is conversation.turns[-1]
-        part = known.get(turn.key) or _turn(turn, shown, writing, doing, last)
-        if not (last or writing in turn.answers):
-            known[turn.key] = part
-        made.append(part)
-    return made
+    return [_turn(turn, shown, writing, doing, turn is turns[-1]) for turn in turns]
 
 
 def _part(key: str, classes: str, markup: str) -> Part:
@@ -138,20 +128,13 @@ def _answer(
     if answer.reasoning:
         yield _part("reasoning", "", _reasoning(answer, say))
 
-    def mark(number: int, citation: Citation) -> str:
-        return cite(f"{answer.key}:{number}", citation, answer, say)
-
-    text = say(answer.text) if answer.text in OURS else answer.text
-    said = blocks(text, answer.citations, mark, answer.key)
-    if said and answer.finish_reason is None:
-        said[-1] = left_open(said[-1])
-    for number, block in enumerate(said):
+    for number, block in enumerate(_text(answer, shown)):
         yield {**_part(f"text{number}", "said", block), "d": "auto"}
     if doing:
         yield _part("status", "status", _doing(doing, say))
     if answer.error:
         error = html.escape(say(answer.error))
-        yield _part("error", "", f'<p class="error" role="alert" dir="auto">{error}</p>')
+        yield _part("error", "", f'<p class="error" role="alert">{error}</p>')
     if answer.finish_reason is None:
         return
     if answer.sources or answer.others:
@@ -161,6 +144,24 @@ def _answer(
     yield _part("actions", "actions", _actions(turn, answer, shown))
     if answer.suggestions and last:
         yield _part("suggestions", "suggestions", _suggestions(answer, say))
+
+
+def _text(answer: Answer, shown: Shown) -> list[str]:
+    """The paragraphs of an answer, as HTML."""
+    if answer.key in shown.texts:
+        return shown.texts[answer.key]
+
+    def mark(number: int, citation: Citation) -> str:
+        return cite(f"{answer.key}:{number}", citation, answer, shown.say)
+
+    finished = answer.finish_reason is not None
+    text = shown.say(answer.text) if answer.text in OURS else answer.text
+    made = blocks(text, answer.citations, mark, answer.key)
+    if made and not finished:
+        made[-1] = left_open(made[-1])
+    if finished:  # nothing is added to it any more
+        shown.texts[answer.key] = made
+    return made
 
 
 def _searched(turn: Turn, answer: Answer, say: Say) -> str:

@@ -40,7 +40,7 @@ def source(
     if isinstance(view, TextView):
         shown = _text(view, hit, key, cite, say)
     told = html.escape(say(view.note))
-    note = f'<p class="viewer-note" role="status" dir="auto">{told}</p>' if told else ""
+    note = f'<p class="viewer-note" role="status">{told}</p>' if told else ""
     label = html.escape(say("Source {number}", number=number))
     return (
         f'<section class="viewer" aria-label="{label}">'

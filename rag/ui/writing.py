@@ -9,7 +9,6 @@ import logging
 import threading
 import time
 import uuid
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -37,6 +36,7 @@ from rag.ui.turns import Doing
 
 logger = logging.getLogger(__name__)
 
+BUSY = "Too much is going on here just now. Ask again in a minute."
 UNWATCHED = 20.0
 """Seconds without anybody looking on after which an answer is stopped: a reload is much shorter."""
 
@@ -60,7 +60,7 @@ class Writing:
     """Counts what has changed."""
     over: bool = False
     """Nothing changes any more."""
-    watching: Counter[str] = field(default_factory=Counter)
+    watching: list[str] = field(default_factory=list)
     """The tabs that look on."""
     _seen: float = field(default_factory=time.monotonic)
 
@@ -68,25 +68,34 @@ class Writing:
         """Begin; the conversation's lock is held already, and is given back at the end."""
         self._told(Status(SEARCHING))
         name = f"answer {self.answer.key}"
-        threading.Thread(target=self._run, name=name, daemon=True).start()
+        try:
+            threading.Thread(target=self._run, name=name, daemon=True).start()
+        except RuntimeError:  # the system gives no more of them
+            logger.exception("An answer could not be begun")
+            self.answer.error, self.answer.finish_reason = BUSY, "error"
+            try:
+                self._give_back()
+            finally:
+                self._end()
 
     @contextmanager
     def watched_by(self, tab: str) -> Iterator[None]:
         """While a tab looks on."""
-        self.watching[tab] += 1
+        self.watching.append(tab)
         try:
             yield
         finally:
-            self.watching[tab] -= 1
+            self.watching.remove(tab)
             self._seen = time.monotonic()
 
     @property
     def _stopped(self) -> bool:
-        if +self.watching:
+        if self.watching:
             self._seen = time.monotonic()
         elif time.monotonic() - self._seen > UNWATCHED:
             return True
-        return self.conversation.stop.is_set()
+        gone = self.conversation.deleted or self.session.forgotten
+        return gone or self.conversation.stop.is_set()
 
     def _changed(self) -> None:
         self.version += 1
@@ -96,6 +105,18 @@ class Writing:
         self._changed()
 
     def _run(self) -> None:
+        try:
+            self._answer()
+            self._give_back()
+            self._suggest()
+        except Exception:  # what has come of the answer is there
+            if not self._stopped:  # then the program may be about to end
+                logger.exception("What comes after an answer went wrong")
+        finally:
+            self._end()
+
+    def _answer(self) -> None:
+        """Write the answer; what goes wrong becomes a part of it."""
         answer = self.answer
         try:
             self._write()
@@ -107,15 +128,16 @@ class Writing:
             answer.error = f"Something went wrong (error {number} in the log). Ask again."
             answer.finish_reason = "error"
         answer.finish_reason = answer.finish_reason or "stopped"
+
+    def _give_back(self) -> None:
+        """Keep the answer, and have the next one begun."""
         try:
             self.keep()
         finally:
             self.conversation.lock.release()
             self._told(None)
-        try:
-            self._suggest()
-        except Exception:  # the answer is there; it has no suggestions
-            logger.exception("No further questions could be found")
+
+    def _end(self) -> None:
         self.over = True
         self._changed()
 
@@ -132,7 +154,7 @@ class Writing:
             if self.conversation.stop.wait(0.2) or self._stopped:
                 return
         llm = waiting[-1].result()
-        retriever = None if scope == "none" else _Searching(self.backend, self.session, self.turn)
+        retriever = None if scope == "none" else Searching(self.backend, self.session, self.turn)
         with closing(
             answer_as_set(
                 self.turn.question,
@@ -141,7 +163,7 @@ class Writing:
                 self.backend.config,
                 self.backend.embedding.result() if retriever else None,
                 self.backend.rerank if retriever else None,
-                self._history(),
+                history(_before(self.conversation.turns, self.turn)),
                 self.turn.options,
                 self.search_for,
             )
@@ -177,21 +199,6 @@ class Writing:
                     self.doing = None
             self._changed()
 
-    def _history(self) -> list[ChatMessage]:
-        """What was said before this turn; of several answers the last."""
-        turns = self.conversation.turns
-        before = turns[: turns.index(self.turn)] if self.turn in turns else []
-        return [
-            message
-            for turn in before
-            for answer in turn.answers[-1:]
-            if answer.text
-            for message in (
-                ChatMessage("user", turn.question),
-                ChatMessage("assistant", answer.text, answer.finish_reason),
-            )
-        ]
-
     def keep(self) -> None:
         """Save the conversation. An answer is given also where the disk is full."""
         try:
@@ -199,10 +206,14 @@ class Writing:
         except OSError:
             logger.exception("The conversation in %s cannot be saved", self.session.folder)
 
+    @property
+    def _is_last(self) -> bool:
+        return any(turn is self.turn for turn in self.conversation.turns[-1:])
+
     def _suggest(self) -> None:
         """Find further questions, as long as nothing else is asked."""
         answer, turns = self.answer, self.conversation.turns
-        if answer.finish_reason != "stop" or not answer.sources or turns[-1] is not self.turn:
+        if answer.finish_reason != "stop" or not answer.sources or not self._is_last:
             return
         asked = [turn.question for turn in turns[:-1]]
         asked.append(answer.searched_for or self.turn.question)
@@ -211,24 +222,42 @@ class Writing:
             suggest(
                 asked,
                 Sources(answer.sources, answer.others),
-                _Searching(self.backend, self.session, self.turn),
+                Searching(self.backend, self.session, self.turn),
                 self.backend.config,
                 self.backend.embedding.result(),
                 self.backend.catalog.prepare(answer.model).result(),
             )
         ) as questions:
             for question in questions:
-                if self._stopped or self.conversation.lock.locked():
+                if self._stopped or self.conversation.lock.locked() or not self._is_last:
                     return
                 found += [question] if question else []
-        if found and turns and turns[-1] is self.turn:
+        if found and self._is_last:
             answer.suggestions = tuple(found)
             self.keep()
             self._changed()
 
 
+def history(turns: Sequence[Turn]) -> list[ChatMessage]:
+    """What was said in `turns`; of several answers the last."""
+    return [
+        message
+        for turn in turns
+        for answer in turn.answers[-1:]
+        if answer.text
+        for message in (
+            ChatMessage("user", turn.question),
+            ChatMessage("assistant", answer.text, answer.finish_reason),
+        )
+    ]
+
+
+def _before(turns: Sequence[Turn], turn: Turn) -> Sequence[Turn]:
+    return turns[: turns.index(turn)] if turn in turns else ()
+
+
 @dataclass(frozen=True)
-class _Searching:
+class Searching:
     """A retriever over what one session may see, and one question is to be answered from."""
 
     backend: Backend

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from rag.answering.events import Begun, Event, Events, Finished, Sources
 from rag.answering.synthesis import ResponseSynthesizer
 from rag.config import DEFAULT_EMBED_MODEL
 from rag.index.embedding import Embedded, HashEmbedding
+from rag.index.embedding_huggingface import HuggingFaceEmbedding
 from rag.types import Citation, NodeWithScore
 from tests.answering.conftest import GUARD, Finds, Says, hit, of, text_of
 
@@ -52,7 +54,10 @@ def checked(
     hinted: Sequence[int] = (),
 ) -> Citation:
     given = Finds(*(found or (RHINE,))).found
-    return Checker(question, embedding or HashEmbedding(), given, others).check(sentence, 0, hinted)
+    checker = Checker(question, embedding or HashEmbedding(), given, others)
+    citation = checker.check(sentence, 0, hinted)
+    assert citation
+    return citation
 
 
 def place(citation: Citation) -> str:
@@ -187,6 +192,15 @@ def test_a_few_words_are_read_with_their_question() -> None:
     assert place(citation) == "The Rhine has its mouth in Holland."
     assert checked("In 1847.", RHINE, question="When was it built?").support == "supported"
     assert checked("In 1848.", RHINE, question="When was the bridge built?").support != "supported"
+
+
+def test_what_is_in_another_language_is_not_told_to_be_missing() -> None:
+    german = "Der Rhein fließt nach Norden bis zum Meer."
+    assert Checker(QUESTION, HashEmbedding(), Finds(RHINE).found).check(german, 0) is None
+    assert checked(german, german).support == "supported"
+    assert checked("Die Katzen schlafen den ganzen Tag lang.", german).support == "none"
+    checker = Checker(QUESTION, HashEmbedding(), Finds(german).found)
+    assert checker.check("The Rhine flows to the north and into the sea.", 0) is None
 
 
 def test_the_embedding_decides_where_words_do_not() -> None:
@@ -366,3 +380,22 @@ def test_events_without_passages_pass_as_they_are() -> None:
         yield from (Sources(()), Begun(), "So [1]. And", Finished("stop"))
 
     assert list(attributed("x", events(), HashEmbedding())) == list(events())
+
+
+@pytest.mark.slow
+def test_the_real_model_knows_other_words_for_the_same(minilm_path: Path) -> None:
+    model = HuggingFaceEmbedding()
+    given = Finds(RHINE, "The library was founded in 1902 by the physician Ada Berg.").found
+    checker = Checker("Who started the library?", model, given)
+    told = [
+        checker.check(sentence, 0)
+        for sentence in (
+            "The doctor Ada Berg started the library in 1902.",
+            "The doctor Ada Berg started the library in 1903.",
+            "The river Rhine flows northward into the sea.",
+            "The library has a large garden with old trees.",
+        )
+    ]
+    assert [each.support for each in told if each] == ["supported", "partly", "supported", "none"]
+    assert told[1]
+    assert told[1].missing == ("1903",)

@@ -101,6 +101,7 @@ def grown(*pieces: str) -> list[str]:
         ("Dr. A. Smith met J. F. Kennedy.", ["Dr. A. Smith met J. F. Kennedy."]),
         ("Shops, cafés, etc. The end.", ["Shops, cafés, etc.", "The end."]),
         ("See fig. 3. Then go.", ["See fig. 3.", "Then go."]),
+        ("- Cats, etc.\n- Dogs\n- B.\n`1`", ["Cats, etc.", "Dogs", "B.", "`1`"]),
         ("I say no. It is so.", ["I say no.", "It is so."]),
         ("Es war am 3. März 1847. Dann nicht.", ["Es war am 3. März 1847.", "Dann nicht."]),
         ("It has 3. Then more.", ["It has 3.", "Then more."]),

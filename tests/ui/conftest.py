@@ -57,12 +57,14 @@ def backend(unstarted: Backend) -> Backend:
     return unstarted
 
 
-def asks(number: int = 1, username: str | None = None, language: str = "") -> gr.Request:
-    """A request of one of several browsers, as Gradio hands it to a handler."""
+def asks(
+    number: int = 1, username: str | None = None, language: str = "", tab: str = "tab"
+) -> gr.Request:
+    """A request of a tab of one of several browsers, as Gradio hands it to a handler."""
     headers = {"cookie": f"{COOKIE}={number:043d}", "accept-language": language}
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": "http", "headers": raw, "path": "/"}
-    return gr.Request(Request(scope), username=username, session_hash="tab")
+    return gr.Request(Request(scope), username=username, session_hash=tab)
 
 
 @pytest.fixture

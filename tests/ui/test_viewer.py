@@ -14,6 +14,7 @@ from hypothesis import strategies as some
 
 from rag.documents.pages import Box, Picture
 from rag.types import Node, NodeWithScore, Way
+from rag.ui.language import english
 from rag.ui.viewer import asked, source
 from rag.ui.views import GONE, NO_PAGES, PageView, Place, TextView
 
@@ -177,9 +178,10 @@ def test_code_is_monospaced(name: str, code: bool) -> None:
 def test_every_text_of_ours_can_be_translated() -> None:
     said: list[str] = []
 
-    def say(text: str) -> str:
+    def say(text: str, /, **values: object) -> str:
         said.append(text)
-        return re.sub(r"(?<!\{)\b[a-zA-Z]+\b(?!\})", "<Wort>", text)
+        shown = re.sub(r"(?<!\{)\b[a-zA-Z]+\b(?!\})", "<Wort>", text)
+        return english(shown, **values)
 
     views = (
         (replace(PAGE, page=4), OF_PDF),
@@ -217,6 +219,7 @@ ELEMENTS = {
     "mark",
 }
 ATTRIBUTES = {
+    "dir",
     "class",
     "aria-label",
     "title",

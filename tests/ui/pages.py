@@ -1,0 +1,233 @@
+"""A tab of a browser for tests: it calls the handlers as Gradio does, and shows what they give."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any
+
+import gradio as gr
+from bs4 import BeautifulSoup
+
+from rag.llms.protocol import TextStream
+from rag.llms.scripted import ScriptedLLM
+from rag.types import ChatMessage, Completion
+from rag.ui.chat import Asking, Chat
+from rag.ui.conversations import Answer, Conversation, Scope
+from rag.ui.jobs import Job
+from rag.ui.sessions import Session
+
+MODEL = "scripted"
+GUARD = 20.0
+"""Seconds after which a test gives up: a hang guard."""
+
+
+def eventually(true: Callable[[], object]) -> None:
+    """Wait until it is so."""
+    until = time.monotonic() + GUARD
+    while not true():
+        assert time.monotonic() < until, "it has not come to that"
+        time.sleep(0.005)
+
+
+def event(do: str, key: str = "", text: str = "") -> gr.EventData:
+    return gr.EventData(None, {"do": do, "key": key, "text": text})
+
+
+def skipped(update: Any) -> bool:
+    return bool(update == gr.skip())
+
+
+class Gated(ScriptedLLM):
+    """Says "Half", then waits for the gate to be opened, then says the rest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+        self.said_half = threading.Event()
+        self.closed = threading.Event()
+
+    def stream(self, messages: Sequence[ChatMessage], **options: Any) -> TextStream:
+        self.calls.append(list(messages))
+        try:
+            yield ""
+            yield "Half"
+            self.said_half.set()
+            while not self.gate.wait(0.01):
+                yield ""
+            yield " and half."
+            return Completion("stop")
+        finally:
+            self.closed.set()
+
+
+class Reading:
+    """A handler that goes on while the test does."""
+
+    def __init__(self, page: "Page", views: AsyncIterator[Any]):
+        self.page = page
+        self.views: list[Any] = []
+        self._handler = views
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._read()))
+        self._thread.start()
+
+    async def _read(self) -> None:
+        async for view in self._handler:
+            self.views.append(view)
+            self.page.show(view)
+            if self._closed.is_set():
+                await self._handler.aclose()  # type: ignore[attr-defined]
+                await asyncio.sleep(0)
+                return
+
+    @property
+    def goes_on(self) -> bool:
+        return self._thread.is_alive()
+
+    def end(self) -> list[Any]:
+        """What it yielded, once it is over."""
+        self._thread.join(GUARD)
+        assert not self.goes_on
+        return self.views
+
+    def close(self) -> None:
+        """As Gradio does for a tab that is gone: at the next view."""
+        self._closed.set()
+        self.end()
+
+
+class Page:
+    """What a tab shows."""
+
+    def __init__(self, chat: Chat, request: gr.Request):
+        self.chat, self.request = chat, request
+        self.key = ""
+        self.parts: list[dict[str, Any]] = []
+        self.states: list[list[dict[str, Any]]] = []
+        """The conversation, each time it changed."""
+        self.box: dict[str, Any] = {}
+        self.listed = ""
+        self.show(chat.load(request))
+
+    def show(self, view: tuple[Any, ...]) -> None:
+        tree, box, listed, *_ = view
+        if not skipped(tree):
+            self.key, self.parts = tree["key"], tree["parts"]
+            self.states.append(self.parts)
+        if not skipped(box):
+            self.box = {**self.box, **box}
+        if not skipped(listed):
+            self.listed = listed
+
+    def asks(
+        self,
+        question: str | None,
+        model: str = MODEL,
+        scope: Scope = "samples",
+        documents: tuple[str, ...] = (),
+        files: Sequence[Job] = (),
+    ) -> Reading:
+        """Begin to ask."""
+        box = {"text": question, "files": []}
+        asking = Asking(model, scope, documents)
+        return Reading(self, self.chat.ask(box, asking, self.request, files))
+
+    def ask(self, *questions: str, **asking: Any) -> Answer:
+        """Ask, one after the other; the last answer."""
+        for question in questions:
+            self.asks(question, **asking).end()
+        return self.conversation.turns[-1].answers[-1]
+
+    def presses(
+        self, do: str, key: str, text: str = "", model: str = MODEL, scope: Scope = "samples"
+    ) -> Reading:
+        """Begin what a button has answered."""
+        asking = Asking(model, scope)
+        return Reading(self, self.chat.press(event(do, key, text), asking, self.request))
+
+    def press(self, do: str, key: str, text: str = "", **asking: Any) -> list[Any]:
+        return self.presses(do, key, text, **asking).end()
+
+    def click(self, do: str, key: str = "", text: str = "") -> Reading:
+        """Have done what a button says, then look on: what the page does after each click."""
+        self.show(self.chat.do(event(do, key, text), self.request))
+        return self.follows()
+
+    def follows(self) -> Reading:
+        return Reading(self, self.chat.follow(self.request))
+
+    def stop(self) -> None:
+        self.chat.stop(self.request)
+
+    @property
+    def session(self) -> Session:
+        return self.chat.look(self.request).session
+
+    @property
+    def conversation(self) -> Conversation:
+        """The one that it shows."""
+        return self.chat.look(self.request).conversation
+
+    @property
+    def questions(self) -> list[str]:
+        """As they are shown."""
+        return [str(markup.h3.string) for kind, markup in self.leaves() if kind == "question"]
+
+    @property
+    def said(self) -> str:
+        """The text of the last answer that is shown, without its marks."""
+        return said(self.parts)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the conversations in the list."""
+        soup = BeautifulSoup(self.listed, "html.parser")
+        return [name.text for name in soup.find_all(class_="name")]
+
+    @property
+    def current(self) -> str:
+        """The name of the conversation that is marked in the list."""
+        found = BeautifulSoup(self.listed, "html.parser").find(attrs={"aria-current": "true"})
+        return found.text if found else ""
+
+    def leaves(self, kind: str = "") -> list[tuple[str, BeautifulSoup]]:
+        return [leaf for leaf in leaves(self.parts) if not kind or leaf[0] == kind]
+
+    def text(self, kind: str) -> str:
+        """Of all parts of a kind, such as "status", "facts", "error"."""
+        return " | ".join(markup.text for _, markup in self.leaves(kind))
+
+    def do(self, markup: str) -> list[str]:
+        """The keys of the buttons that do this."""
+        return [
+            str(button["data-key"])
+            for _, part in self.leaves()
+            for button in part.find_all(attrs={"data-do": markup})
+        ]
+
+
+def leaves(parts: Sequence[dict[str, Any]]) -> list[tuple[str, BeautifulSoup]]:
+    """The class, or else the key, and the HTML of each part that has some, in the order shown."""
+
+    def walk(parts: Sequence[dict[str, Any]]) -> Iterator[tuple[str, BeautifulSoup]]:
+        for part in parts:
+            if "n" in part:
+                yield from walk(part["n"])
+            else:
+                yield part["c"] or part["k"], BeautifulSoup(part["h"], "html.parser")
+
+    return list(walk(parts))
+
+
+def said(parts: Sequence[dict[str, Any]]) -> str:
+    """The text of the last answer, without its marks."""
+    if not parts or "n" not in parts[-1]:
+        return ""
+    texts = []
+    answer = parts[-1]["n"][1]["n"][-1]
+    for _, markup in [leaf for leaf in leaves(answer["n"]) if leaf[0] == "said"]:
+        for mark in markup.find_all(class_="cite"):
+            mark.decompose()
+        texts.append(markup.text.strip())
+    return "\n\n".join(texts)
