@@ -613,7 +613,7 @@ def forward(
     monkeypatch: pytest.MonkeyPatch, llm: HuggingFaceLLM, fails_at: int, error: BaseException
 ) -> None:
     """Let the pass through the model number `fails_at` raise `error`."""
-    real = llm._model.forward
+    real = llm._llama.read
     passes = 0
 
     @functools.wraps(real)
@@ -624,7 +624,7 @@ def forward(
         passes += 1
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(llm._model, "forward", counting)
+    monkeypatch.setattr(llm._llama, "read", counting)
 
 
 def workers() -> list[str]:
