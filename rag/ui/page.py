@@ -1,5 +1,6 @@
 """The page: its layout, and which handler answers which event."""
 
+import asyncio
 import html
 import json
 import os
@@ -147,16 +148,19 @@ def build(backend: Backend) -> gr.Blocks:
         shelf = [documents, notes, scope, refreshing]
         asking = [model, scope, chosen]
 
+        def take(files: list[str], request: gr.Request) -> tuple[list[Job], tuple[Any, ...]]:
+            look = library.look(request)
+            return library.take(look.session, files), library.shelf(look, gr.update(value="mine"))
+
         async def ask(
             value: dict[str, Any], model: str, scope: Scope, chosen: list[str], request: gr.Request
         ) -> AsyncIterator[tuple[Any, ...]]:
             """Files in the question box are queued; the question waits for their words."""
             files: list[Job] = []
             if value["files"]:
-                look = library.look(request)
-                files = library.take(look.session, value["files"])
+                # Elsewhere: all streams of the page would wait for the disk.
+                files, shown = await asyncio.to_thread(take, value["files"], request)
                 value = {**value, "files": []}
-                shown = library.shelf(look, gr.update(value="mine"))
                 yield gr.skip(), gr.update(value=value), gr.skip(), *shown
                 scope = "mine"
             async for update in chat.ask(
@@ -225,9 +229,9 @@ def build(backend: Backend) -> gr.Blocks:
 
         def forget_all(confirmed: bool, request: gr.Request) -> tuple[Any, ...]:
             if not confirmed:
-                return _nothing(len(loaded))
+                return _nothing(len(loaded) + 1)
             library.forget(request)
-            return load(request)
+            return *load(request), ""
 
         def on(trigger: Any, fn: Callable[..., Any], **settings: Any) -> Any:
             return trigger(fn, show_progress="hidden", api_visibility="private", **settings)
@@ -266,7 +270,7 @@ def build(backend: Backend) -> gr.Blocks:
             forget.click,
             forget_all,
             inputs=confirmed,
-            outputs=loaded,
+            outputs=[*loaded, panel],
             js=_confirming(FORGET),
             **quick,
         )
