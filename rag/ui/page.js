@@ -18,14 +18,14 @@
   field.setAttribute('aria-label', document.querySelector('#box [data-testid="block-info"]').textContent);
 
   // Who presses twice asks once.
-  let asked = -Infinity;
+  let asked = {text: '', at: 0};
   const once = event => {
-    const key = event.target === field && event.key === 'Enter' && !event.shiftKey && !event.isComposing;
-    if (!key && !event.target.closest('#box .submit-button')) return;
-    if (event.timeStamp - asked < 500) {
+    const key = event.target === field && event.key === 'Enter' && !event.shiftKey;
+    if (event.isComposing || !key && !event.target.closest('#box .submit-button')) return;
+    if (field.value === asked.text && event.timeStamp - asked.at < 500) {
       event.preventDefault();
       event.stopImmediatePropagation();
-    } else if (field.value.trim()) asked = event.timeStamp;
+    } else asked = {text: field.value, at: event.timeStamp};
   };
   for (const kind of ['keydown', 'click']) window.addEventListener(kind, once, {capture: true});
 
