@@ -68,6 +68,7 @@ def serve(config: Config, host: str, *, share: bool, open_browser: bool) -> NoRe
     from gradio import tunneling
 
     from rag.ui.backend import Backend
+    from rag.ui.health import Health
     from rag.ui.page import build, launch, uploads_dir
 
     stopped = threading.Event()
@@ -75,7 +76,10 @@ def serve(config: Config, host: str, *, share: bool, open_browser: bool) -> NoRe
         signal.signal(name, lambda *_: stopped.set())
     backend = Backend(config)
     page = build(backend)
-    launch(page, config, host, share=share, open_browser=open_browser)
+    health = Health(backend)
+    launch(page, config, host, share=share, open_browser=open_browser, health=health)
+    if config.metrics_port:
+        backend.metrics.serve(host, config.metrics_port, lambda: len(page._queue))
     backend.start()
     stopped.wait()
     print("Stopping.")

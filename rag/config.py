@@ -5,6 +5,7 @@ The options of a command line are laid over what is read here.
 
 import argparse
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,6 +73,10 @@ class Config:
     auth: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """User names and passwords of those who may open the page; empty: no login."""
     port: int = 7860
+    root_path: str = ""
+    """Path under which a proxy shows the page, such as "/rivulet"; empty: at the top."""
+    metrics_port: int | None = None
+    """Port of the figures for Prometheus; None: they are not served."""
     on_space: bool = False
     """Whether this is a Hugging Face Space, which is reached from outside and meant to be."""
     any_model: bool = True
@@ -188,6 +193,14 @@ def parse_port(text: str) -> int:
     return number
 
 
+def parse_path(text: str) -> str:
+    """A path of a web address, without the slash at its end. Raises ValueError."""
+    path = text.rstrip("/")
+    if not re.fullmatch(r"(/[\w.~-]+)*", path, re.ASCII) or not text.startswith("/"):
+        raise ValueError("it has to be a path such as /rivulet")
+    return path
+
+
 VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
     "RAG_MODEL": ("model", parse_model),
     "RAG_EMBED_MODEL": ("embed_model", str),
@@ -208,6 +221,8 @@ VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
     "OPENAI_API_KEY": ("openai_api_key", str),
     "OPENAI_BASE_URL": ("openai_base_url", _address),
     "PORT": ("port", parse_port),
+    "RAG_ROOT_PATH": ("root_path", parse_path),
+    "RAG_METRICS_PORT": ("metrics_port", parse_port),
     "SPACE_ID": ("on_space", bool),
 }
 """Every environment variable that is read: its name, the attribute it sets, its parser."""

@@ -96,17 +96,21 @@ class Writing:
         self._changed()
 
     def _run(self) -> None:
-        answer = self.answer
+        answer, metrics = self.answer, self.backend.metrics
+        metrics.answering.inc()
         try:
             self._write()
         except (RivuletError, NotImplementedError) as error:
+            metrics.failed(error)
             answer.error, answer.finish_reason = str(error), "error"
-        except Exception:
+        except Exception as error:
+            metrics.failed(error)
             number = uuid.uuid4().hex[:8]
             logger.exception("Error %s while answering", number)
             answer.error = f"Something went wrong (error {number} in the log). Ask again."
             answer.finish_reason = "error"
         answer.finish_reason = answer.finish_reason or "stopped"
+        metrics.answered(answer)
         try:
             self.keep()
         finally:
