@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from rag.config import Config, as_argument, parse_auth, parse_port
 from rag.errors import ConfigurationError
+from rag.upkeep.folder import in_use
 
 LOOPBACK = ("127.0.0.1", "localhost")
 
@@ -55,13 +56,8 @@ def run() -> NoReturn:
 
 def serve(config: Config, host: str, *, share: bool, open_browser: bool) -> NoReturn:
     """Launch the page, then prepare the models behind it; ends the process on Ctrl-C."""
-    try:
-        config.data_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(
-            f"The folder {config.data_dir} cannot be used ({error.strerror}). "
-            f"Choose another by --data-dir."
-        ) from error
+    held = in_use(config.data_dir)
+    held.__enter__()  # until the process ends
     # Read when gradio is loaded: nothing is reported.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

@@ -54,11 +54,13 @@ class ChromaServer:
     def is_there(self) -> bool:
         """Whether it answers, within `CONNECT_WITHIN` seconds."""
         try:
-            return self._heartbeat((CONNECT_WITHIN,) * 4).is_success
+            return self._heartbeat(
+                (CONNECT_WITHIN, CONNECT_WITHIN, CONNECT_WITHIN, CONNECT_WITHIN)
+            ).is_success
         except httpx2.HTTPError:
             return False
 
-    def _heartbeat(self, within: tuple[float, ...]) -> httpx2.Response:
+    def _heartbeat(self, within: tuple[float, float, float, float]) -> httpx2.Response:
         address = f"{self.url}/api/v2/heartbeat"
         headers, secure = self._headers, self._is_secure
         return httpx2.get(address, headers=headers, timeout=within, verify=secure)

@@ -6,7 +6,7 @@ No label holds a text, a name or an identity: labels are words of this file, and
 Knows nothing of gradio.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
@@ -15,7 +15,7 @@ from rag.errors import ConfigurationError, RivuletError
 from rag.index.ingestion import Ingested, Rejected
 from rag.llms.catalog import OPENAI
 from rag.ui.conversations import Answer
-from rag.ui.jobs import Event
+from rag.ui.jobs import Steps
 
 FIRST_TOKEN = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 60.0)
 """Seconds; the bounds of what is counted together."""
@@ -91,7 +91,7 @@ class Metrics:
         if (speed := answer.timings.tokens_per_second) is not None:
             self._speed.labels(model).observe(speed)
 
-    def ingesting(self, events: Iterator[Event]) -> Iterator[Event]:
+    def ingesting(self, events: Steps) -> Steps:
         """Hands on what happens to a file, and counts it. Closing it closes `events`."""
         results: list[str] = []
         with self._ingesting.track_inprogress(), self._taking_in.time(), closing(events):

@@ -4,7 +4,6 @@ import re
 import socket
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from rag.errors import ConfigurationError, ProviderError
 from rag.llms.scripted import ScriptedLLM
 from rag.ui.backend import Backend
 from rag.ui.conversations import Answer, Turn
-from rag.ui.jobs import Event
+from rag.ui.jobs import Steps
 from rag.ui.metrics import Metrics
 from rag.ui.writing import Writing
 from tests.browser.conftest import free_port
@@ -85,7 +84,7 @@ def test_documents_are_counted_by_what_became_of_them(backend: Backend, tmp_path
 def test_closing_closes_what_takes_the_file_in() -> None:
     closed = []
 
-    def events() -> Iterator[Event]:
+    def events() -> Steps:
         try:
             while True:
                 yield  # type: ignore[misc]
@@ -96,7 +95,7 @@ def test_closing_closes_what_takes_the_file_in() -> None:
     taking_in = metrics.ingesting(events())
     next(taking_in)
     assert value(metrics, "rivulet_files_being_taken_in") == 1
-    taking_in.close()  # type: ignore[attr-defined]
+    taking_in.close()
     assert closed == [True]
     assert value(metrics, "rivulet_documents_total", result="cancelled") == 1
     assert value(metrics, "rivulet_files_being_taken_in") == 0
