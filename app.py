@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from rag.config import Config, as_argument, parse_auth, parse_port
 from rag.errors import ConfigurationError
+from rag.space import borrow_gpus
 from rag.upkeep.folder import in_use
 
 LOOPBACK = ("127.0.0.1", "localhost")
@@ -61,6 +62,8 @@ def serve(config: Config, host: str, *, share: bool, open_browser: bool) -> NoRe
     # Read when gradio is loaded: nothing is reported.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if config.zero_gpu:
+        borrow_gpus()
     from gradio import tunneling
 
     from rag.ui.backend import Backend

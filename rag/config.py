@@ -16,6 +16,8 @@ import platformdirs
 from rag.errors import ConfigurationError
 
 T = TypeVar("T")
+SPACE_DISK = Path("/data")
+"""Where a Hugging Face Space has the storage that outlasts a restart, if it has any."""
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 DEFAULT_EMBED_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -79,6 +81,8 @@ class Config:
     """Port of the figures for Prometheus; None: they are not served."""
     on_space: bool = False
     """Whether this is a Hugging Face Space, which is reached from outside and meant to be."""
+    zero_gpu: bool = False
+    """Whether a GPU is there only while it is borrowed (ZeroGPU of Hugging Face Spaces)."""
     any_model: bool = True
     """Whether a person may type any model's name; off where strangers can open the page."""
 
@@ -109,6 +113,8 @@ class Config:
             except ValueError as error:
                 # The value itself is left out: it may be a password.
                 raise ConfigurationError(f"{name} cannot be used: {error}.") from None
+        if values.get("on_space") and os.access(SPACE_DISK, os.W_OK):
+            values.setdefault("data_dir", SPACE_DISK / "rivulet")
         return cls(**values)  # type: ignore[arg-type]
 
 
@@ -224,5 +230,6 @@ VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
     "RAG_ROOT_PATH": ("root_path", parse_path),
     "RAG_METRICS_PORT": ("metrics_port", parse_port),
     "SPACE_ID": ("on_space", bool),
+    "SPACES_ZERO_GPU": ("zero_gpu", parse_switch),
 }
 """Every environment variable that is read: its name, the attribute it sets, its parser."""

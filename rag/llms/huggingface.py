@@ -31,6 +31,7 @@ from rag.errors import (
 from rag.llms.filters import StopSequences, open_tag
 from rag.llms.protocol import HEARTBEAT, TextStream, check_options
 from rag.llms.relay import Pieces, drain
+from rag.space import borrowing
 from rag.types import ChatMessage, Completion, FinishReason, Prefill, Queued, Usage
 from rag.weights import Report, ensure, loading
 
@@ -132,6 +133,7 @@ class HuggingFaceLLM:
         )
         self.steps = 0
         self._line: Line = deque()
+        self._borrowed = borrowing(self._generate)
 
     def _check_generate_kwargs(self) -> None:
         options = copy.deepcopy(self._model.generation_config)
@@ -181,7 +183,8 @@ class HuggingFaceLLM:
         def work() -> None:
             try:
                 with turn:
-                    result: Completion | Exception = self._generate(
+                    compute = self._borrowed or self._generate
+                    result: Completion | Exception = compute(
                         messages, limit, temperature, StopSequences(stop), stopped, hand_over
                     )
             except RivuletError as error:
