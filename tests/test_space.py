@@ -1,4 +1,4 @@
-"""Models that borrow a GPU, with a double of the package `spaces`, which forks a process as well."""
+"""Models that borrow a GPU, with a double of the package `spaces` that forks a process, too."""
 
 import multiprocessing
 import os
