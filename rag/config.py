@@ -5,6 +5,7 @@ The options of a command line are laid over what is read here.
 
 import argparse
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ import platformdirs
 from rag.errors import ConfigurationError
 
 T = TypeVar("T")
+SPACE_DISK = Path("/data")
+"""Where a Hugging Face Space has the storage that outlasts a restart, if it has any."""
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 DEFAULT_EMBED_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -74,8 +77,14 @@ class Config:
     auth: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """User names and passwords of those who may open the page; empty: no login."""
     port: int = 7860
+    root_path: str = ""
+    """Path under which a proxy shows the page, such as "/rivulet"; empty: at the top."""
+    metrics_port: int | None = None
+    """Port of the figures for Prometheus; None: they are not served."""
     on_space: bool = False
     """Whether this is a Hugging Face Space, which is reached from outside and meant to be."""
+    zero_gpu: bool = False
+    """Whether a GPU is there only while it is borrowed (ZeroGPU of Hugging Face Spaces)."""
     any_model: bool = True
     """Whether a person may type any model's name; off where strangers can open the page."""
 
@@ -106,6 +115,8 @@ class Config:
             except ValueError as error:
                 # The value itself is left out: it may be a password.
                 raise ConfigurationError(f"{name} cannot be used: {error}.") from None
+        if values.get("on_space") and os.access(SPACE_DISK, os.W_OK):
+            values.setdefault("data_dir", SPACE_DISK / "rivulet")
         return cls(**values)  # type: ignore[arg-type]
 
 
@@ -190,6 +201,14 @@ def parse_port(text: str) -> int:
     return number
 
 
+def parse_path(text: str) -> str:
+    """A path of a web address, without the slash at its end. Raises ValueError."""
+    path = text.rstrip("/")
+    if not re.fullmatch(r"(/[\w.~-]+)*", path, re.ASCII) or not text.startswith("/"):
+        raise ValueError("it has to be a path such as /rivulet")
+    return path
+
+
 VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
     "RAG_MODEL": ("model", parse_model),
     "RAG_EMBED_MODEL": ("embed_model", str),
@@ -211,6 +230,9 @@ VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
     "OPENAI_API_KEY": ("openai_api_key", str),
     "OPENAI_BASE_URL": ("openai_base_url", _address),
     "PORT": ("port", parse_port),
+    "RAG_ROOT_PATH": ("root_path", parse_path),
+    "RAG_METRICS_PORT": ("metrics_port", parse_port),
     "SPACE_ID": ("on_space", bool),
+    "SPACES_ZERO_GPU": ("zero_gpu", parse_switch),
 }
 """Every environment variable that is read: its name, the attribute it sets, its parser."""

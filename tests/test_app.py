@@ -173,6 +173,30 @@ def test_models_that_cannot_be_had_are_said_and_the_page_stays(start: Start) -> 
     assert "Traceback" not in program.printed()
 
 
+def test_while_it_runs_its_folder_is_not_examined_and_afterwards_it_is(start: Start) -> None:
+    program = start(HF_ENDPOINT="http://127.0.0.1:9", PIP_NO_INDEX="1", RAG_AUTH="ann:secret")
+    program.wait_for("Rivulet is at")
+    health = httpx.get(f"{program.address}health", timeout=30).json()  # which needs no login
+    assert health["parts"]["index"] == "ready"
+    check = [sys.executable, "-m", "rag", "check", "--data-dir", str(program.log.parent / "data")]
+    refused = subprocess.run(check, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "Rivulet is running with the folder" in refused.stderr
+    program.process.kill()
+    program.process.wait()
+    done = subprocess.run(check, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_figures_are_served_on_a_port_of_their_own(start: Start) -> None:
+    port = free_port()
+    program = start(RAG_METRICS_PORT=str(port), HF_ENDPOINT="http://127.0.0.1:9", PIP_NO_INDEX="1")
+    program.wait_for("Rivulet is at")
+    program.wait_for("could not be fetched")
+    assert "rivulet_answers_running 0.0" in httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    assert "rivulet_" not in httpx.get(f"{program.address}metrics").text
+
+
 def test_taken_port_is_one_clear_line(start: Start) -> None:
     first = start(HF_ENDPOINT="http://127.0.0.1:9", PIP_NO_INDEX="1")
     first.wait_for("Rivulet is at")

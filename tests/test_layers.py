@@ -10,8 +10,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (
-    *("errors", "config", "types", "weights", "preparation"),
-    *("documents", "index", "llms", "answering", "evaluation", "ui", "terminal", "__main__"),
+    *("errors", "config", "types", "space", "weights", "preparation"),
+    *("documents", "index", "llms", "answering", "evaluation", "ui"),
+    *("upkeep", "terminal", "__main__"),
 )
 """Each may import only from those before it, and from itself."""
 TORCH = {

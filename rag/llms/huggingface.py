@@ -34,6 +34,7 @@ from rag.llms.filters import StopSequences, open_tag
 from rag.llms.protocol import HEARTBEAT, TextStream, check_options
 from rag.llms.relay import Pieces, drain
 from rag.llms.writing import Writer
+from rag.space import borrowing
 from rag.types import ChatMessage, Completion, FinishReason, Prefill, Queued, Usage
 from rag.weights import Report, ensure, loading
 
@@ -137,6 +138,7 @@ class HuggingFaceLLM:
         )
         self._steps = 0
         self._line: Line = deque()
+        self._borrowed = borrowing(self._generate)
         self._batch = self._made_quick(path) if self._choice(None) else None
 
     def _made_quick(self, path: Path) -> Batch | None:
@@ -207,7 +209,8 @@ class HuggingFaceLLM:
         def work() -> None:
             try:
                 with turn:
-                    result: Completion | Exception = self._generate(
+                    compute = self._borrowed or self._generate
+                    result: Completion | Exception = compute(
                         messages, limit, temperature, StopSequences(stop), stopped, hand_over
                     )
             except RivuletError as error:

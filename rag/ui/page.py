@@ -11,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
+from starlette.routing import Route
 
 from rag.config import Config
 from rag.errors import ConfigurationError
@@ -20,6 +21,7 @@ from rag.ui.backend import Backend
 from rag.ui.chat import Asking, Chat
 from rag.ui.conversations import Scope
 from rag.ui.form import TEXTS, Form
+from rag.ui.health import Health
 from rag.ui.identity import Identity
 from rag.ui.jobs import Job
 from rag.ui.language import Say, said, translations
@@ -298,9 +300,16 @@ def uploads_dir(config: Config) -> Path:
 
 
 def launch(
-    page: gr.Blocks, config: Config, host: str, *, share: bool = False, open_browser: bool = False
+    page: gr.Blocks,
+    config: Config,
+    host: str,
+    *,
+    share: bool = False,
+    open_browser: bool = False,
+    health: Health | None = None,
 ) -> str:
     """Serve the page at `host` and return its local address; the caller's thread goes on.
+    `health` answers at /health.
 
     Raises ConfigurationError when the port is taken. A share link that cannot be had is said,
     and the page is served locally all the same.
@@ -326,7 +335,11 @@ def launch(
             css_paths=list(STYLES),
             js=PAGE.replace("LANGUAGES", json.dumps(sorted(translations()))),
             i18n=TEXTS,
-            app_kwargs={"middleware": [Middleware(Identity)]},
+            root_path=config.root_path or None,
+            app_kwargs={
+                "middleware": [Middleware(Identity, root_path=config.root_path)],
+                "routes": [Route("/health", health.answer)] if health else [],
+            },
         )
     except OSError as error:
         raise ConfigurationError(

@@ -117,17 +117,21 @@ class Writing:
 
     def _answer(self) -> None:
         """Write the answer; what goes wrong becomes a part of it."""
-        answer = self.answer
+        answer, metrics = self.answer, self.backend.metrics
+        metrics.answering.inc()
         try:
             self._write()
         except (RivuletError, NotImplementedError) as error:
+            metrics.failed(error)
             answer.error, answer.finish_reason = str(error), "error"
-        except Exception:
+        except Exception as error:
+            metrics.failed(error)
             number = uuid.uuid4().hex[:8]
             logger.exception("Error %s while answering", number)
             answer.error = f"Something went wrong (error {number} in the log). Ask again."
             answer.finish_reason = "error"
         answer.finish_reason = answer.finish_reason or "stopped"
+        metrics.answered(answer)
 
     def _give_back(self) -> None:
         """Keep the answer, and have the next one begun."""
