@@ -231,6 +231,13 @@ class HuggingFaceLLM:
             if worker is not threading.current_thread():
                 worker.join()
 
+    def read_ahead(self, messages: Sequence[ChatMessage]) -> None:
+        """Read what may be asked soon, while nothing else is asked; instead of what was to be read
+        before. Does nothing where what is read is not kept. Raises ContextWindowError."""
+        if self._batch:
+            self._batch.read_ahead(self._prompt(messages, 1)[1])
+            _at_exit()
+
     def _generate(
         self,
         messages: Sequence[ChatMessage],

@@ -695,3 +695,24 @@ def test_a_model_with_a_cache_of_its_own_answers_the_same(
     usual, _ = ask(plain, "What is a fox?", 4)
     monkeypatch.setattr(plain, "_generate_kwargs", options)
     assert ask(plain, "What is a fox?", 4)[0] == usual
+
+
+def test_what_was_read_ahead_is_not_read_again(quick: HuggingFaceLLM) -> None:
+    batch = quick._batch
+    assert batch
+    usual, _ = ask(quick, "The fox is red. The hare is grey. What colour is the fox?", 8)
+    batch.prefixes.forget()
+    quick.read_ahead([ChatMessage("user", "The fox is red. The hare is grey. What colour")])
+    until = time.monotonic() + GUARD
+    while batch._thread and time.monotonic() < until:
+        time.sleep(0.01)
+    before = batch.read
+    assert ask(quick, "The fox is red. The hare is grey. What colour is the fox?", 8)[0] == usual
+    assert 0 < batch.read - before < 12
+
+
+def test_a_model_that_keeps_nothing_reads_nothing_ahead(plain: HuggingFaceLLM) -> None:
+    before = plain.steps
+    plain.read_ahead([ChatMessage("user", "What is a fox?")])
+    assert plain.steps == before
+    assert not workers()
