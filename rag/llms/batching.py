@@ -145,6 +145,10 @@ class Batch:
         self._ahead.append(prompt)
         self._start()
 
+    def forget(self) -> None:
+        """Drop what is kept of answers that have ended."""
+        self.prefixes = Prefixes()
+
     def _start(self) -> threading.Thread:
         with self._starting:
             if not self._thread:

@@ -58,6 +58,18 @@ Text = tuple[Kept, Sequence[int], Choice | None]
 not, as more are to come."""
 
 
+class _Span:
+    """The rows of a text among those of all, and where their keys and values are, in each layer."""
+
+    def __init__(self, kept: Kept, begin: int, size: int, heads: int):
+        self.begin, self.size = begin, size
+        self.past = len(kept.tokens)
+        there = kept.values[:, None, :, : self.past + size]
+        self.new = kept.values[:, :, self.past : self.past + size].unbind()
+        self.keys = there[:, :, :heads].unbind()
+        self.values = there[:, :, heads:].unbind()
+
+
 @dataclass(frozen=True)
 class Layer:
     norm: Any
@@ -136,14 +148,13 @@ class Llama:
         product = torch.ops.quantized.linear_dynamic_fp16
         spans, begin = [], 0
         for kept, tokens, _ in texts:
-            spans.append((kept, begin, begin + len(tokens), len(kept.tokens)))
+            spans.append(_Span(kept, begin, len(tokens), self._kept_heads))
             begin += len(tokens)
-        places = torch.cat([torch.arange(past, past + e - b) for _, b, e, past in spans])
+        places = torch.cat([torch.arange(each.past, each.past + each.size) for each in spans])
         cos, sin = self._cos[places], self._sin[places]
-        masks = [self._mask(past, e - b) for _, b, e, past in spans]
+        masks = [self._mask(each.past, each.size) for each in spans]
         x = self._embedding[torch.tensor([id_ for _, tokens, _ in texts for id_ in tokens])]
         rows, width = len(x), x.shape[1:]
-        attended = torch.empty(rows, self._heads, self._size)
         turning = self._heads + self._kept_heads
         for number, layer in enumerate(self._layers):
             look()
@@ -151,20 +162,25 @@ class Llama:
             y = y.view(rows, turning + self._kept_heads, self._size)
             turned = y[:, :turning]
             y[:, :turning] = torch.addcmul(turned * cos, turned.roll(self._size // 2, -1), sin)
-            for (kept, b, e, past), mask in zip(spans, masks, strict=True):
-                there = kept.values[number, :, : past + e - b]
-                there[:, past:] = y[b:e, self._heads :].transpose(0, 1)
+            attended = []
+            for span, mask in zip(spans, masks, strict=True):
+                mine = y[span.begin : span.begin + span.size].transpose(0, 1)
+                span.new[number].copy_(mine[self._heads :])
                 # The heads that share a key are rows of one product.
-                queries = y[b:e, : self._heads].transpose(0, 1)
-                queries = queries.reshape(1, self._kept_heads, -1, self._size)
-                keys, values = there[None].split(self._kept_heads, 1)
-                out = scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
-                attended[b:e] = out.view(self._heads, e - b, self._size).transpose(0, 1)
-            x = x + product(attended.view(rows, -1), layer.out)
+                queries = mine[: self._heads].reshape(1, self._kept_heads, -1, self._size)
+                out = scaled_dot_product_attention(
+                    queries, span.keys[number], span.values[number], attn_mask=mask
+                )
+                attended.append(out.view(self._heads, span.size, self._size).transpose(0, 1))
+            x = x + product(torch.cat(attended).view(rows, -1), layer.out)
             y = product(rms_norm(x, width, layer.mlp_norm, self._epsilon), layer.gate_up)
             gate, up = y.chunk(2, -1)
             x = x + product(silu(gate).mul_(up), layer.down)
-        lasts = [e - 1 for (_, _, e, _), (_, _, choice) in zip(spans, texts, strict=True) if choice]
+        lasts = [
+            span.begin + span.size - 1
+            for span, (_, _, choice) in zip(spans, texts, strict=True)
+            if choice
+        ]
         return product(rms_norm(x[lasts], width, self._norm, self._epsilon), self._head)
 
     def _mask(self, past: int, tokens: int) -> Any:

@@ -231,12 +231,21 @@ class HuggingFaceLLM:
             if worker is not threading.current_thread():
                 worker.join()
 
-    def read_ahead(self, messages: Sequence[ChatMessage]) -> None:
-        """Read what may be asked soon, while nothing else is asked; instead of what was to be read
-        before. Does nothing where what is read is not kept. Raises ContextWindowError."""
+    def prefill(self, messages: Sequence[ChatMessage]) -> None:
+        """Read what may be asked soon, as far as it is known: asked then, it is answered sooner.
+
+        It returns at once. It is read while no answer is computed, and given up for a later call or
+        a question. Nothing is done where answers are left to transformers.
+        """
         if self._batch:
-            self._batch.read_ahead(self._prompt(messages, 1)[1])
-            _at_exit()
+            with suppress(ContextWindowError):
+                self._batch.read_ahead(self._prompt(messages, 1)[1])
+                _at_exit()
+
+    def forget(self) -> None:
+        """Drop what is kept of prompts and answers to begin others sooner."""
+        if self._batch:
+            self._batch.forget()
 
     def _generate(
         self,

@@ -39,9 +39,6 @@ class Prefixes:
         while sum(each.size for each in self._all) > self._limit:
             self._all.pop(0)
 
-    def forget(self) -> None:
-        self._all = []
-
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:
     """How many tokens both begin with."""

@@ -49,7 +49,7 @@ class Anticipation:
             if not all(part.ready for part in parts):
                 return ()
             llm: LLM = parts[-1].result()
-            if not hasattr(llm, "read_ahead"):
+            if not hasattr(llm, "prefill"):
                 return ()
             return self._read(session, conversation, turn, _Reader(llm))
         except Exception as error:  # nobody has asked yet: who does is told
@@ -98,5 +98,5 @@ class _Reader:
 
     def stream(self, messages: Sequence[ChatMessage], **_: Any) -> TextStream:
         yield ""
-        self._llm.read_ahead(messages)
+        self._llm.prefill(messages)
         return Completion("stopped")

@@ -19,7 +19,8 @@ from rag.errors import (
     ModelError,
     ModelUnavailableError,
 )
-from rag.llms import batching, huggingface, writing
+from rag.llms import batching, decoding, huggingface, writing
+from rag.llms.decoding import Choice
 from rag.llms.huggingface import HuggingFaceLLM, _Turn
 from rag.llms.protocol import TextStream
 from rag.llms.writing import LOOP
@@ -55,10 +56,11 @@ def quick(models_dir: Path) -> HuggingFaceLLM:
 def _nothing_kept(quick: HuggingFaceLLM) -> None:
     """What is counted does not depend on the tests before."""
     assert quick._batch
-    quick._batch.prefixes.forget()
+    quick.forget()
 
 
 ASKED = [ChatMessage("user", "Write a story about a fox.")]
+LONG = [ChatMessage("user", "Tell what happens. " + "The fox went on over the hill. " * 60)]
 
 
 def ask(llm: HuggingFaceLLM, question: str, max_tokens: int = 12) -> tuple[list[str], Completion]:
@@ -630,9 +632,94 @@ def test_options_that_transformers_takes(smollm_path: Path) -> None:
     assert ask(llm, "Hello", 2)[1].finish_reason == "length"
 
 
-# Reading the prompt
+# What is computed quickly
 
-LONG = [ChatMessage("user", "Tell what happens. " + "The fox went on over the hill. " * 60)]
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"repetition_penalty": 1.2},
+        {"use_cache": False},
+        {"min_p": 0.1},
+        {"prompt_lookup_num_tokens": 4},
+        {"logits_processor": None},
+    ],
+    ids=str,
+)
+def test_an_option_that_only_transformers_knows_leaves_the_model_to_it(
+    models_dir: Path, options: dict[str, Any]
+) -> None:
+    assert not HuggingFaceLLM(generate_kwargs=options, models_dir=models_dir)._batch
+
+
+def test_how_tokens_are_chosen(quick: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert quick._choice(None) == quick._choice(0) == Choice()
+    assert quick._choice(0.7) == Choice(0.7, 50, 1.0)  # what transformers has where none is given
+    options = {"do_sample": True, "temperature": 0.3, "top_k": 7, "top_p": 0.8, "num_beams": 1}
+    monkeypatch.setattr(quick, "_generate_kwargs", options)
+    assert quick._choice(None) == Choice(0.3, 7, 0.8)
+    assert quick._choice(1.5) == Choice(1.5, 7, 0.8)
+    assert quick._choice(0) == Choice()
+
+
+def test_a_model_that_is_not_computed_quickly_is_whole(
+    smollm_path: Path, plain: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "NEAR", 0.0)  # no logits are as near as that
+    llm = HuggingFaceLLM(str(smollm_path))
+    assert not llm._batch
+    assert ask(llm, "Name a colour.") == ask(plain, "Name a colour.")
+
+
+def test_answers_at_the_same_time_are_those_that_are_given_alone(quick: HuggingFaceLLM) -> None:
+    questions = [f"Write a story about a {animal}." for animal in ("fox", "cow", "hen", "bat")]
+    alone = {question: ask(quick, question, 20) for question in questions}
+    found: dict[str, Any] = {}
+    asking = [
+        started(lambda question=question: found.__setitem__(question, ask(quick, question, 20)))
+        for question in questions
+    ]
+    for thread in asking:
+        thread.join(GUARD)
+    assert found == alone
+
+
+def test_a_conversation_goes_on_from_what_was_computed(
+    quick: HuggingFaceLLM, plain: HuggingFaceLLM
+) -> None:
+    assert quick._batch
+    conversation = list(LONG)
+    pieces, completion = read(quick.stream(conversation, max_tokens=12))
+    assert pieces == read(plain.stream(conversation, max_tokens=12))[0]
+    assert completion.usage
+    before = quick._batch.read
+    conversation += [ChatMessage("assistant", "".join(map(str, pieces))), *ASKED]
+    pieces, later = read(quick.stream(conversation, max_tokens=12))
+    assert later.usage
+    new = later.usage.prompt_tokens - completion.usage.prompt_tokens
+    assert quick._batch.read - before < new
+    assert pieces == read(plain.stream(conversation, max_tokens=12))[0]
+    quick.forget()
+    before = quick._batch.read
+    assert read(quick.stream(conversation, max_tokens=12))[0] == pieces
+    assert quick._batch.read - before == later.usage.prompt_tokens
+
+
+def test_a_prompt_is_read_before_it_is_asked(quick: HuggingFaceLLM, plain: HuggingFaceLLM) -> None:
+    assert quick._batch
+    quick.prefill([ChatMessage("user", LONG[0].content[:-20])])
+    while workers():
+        pass
+    before = quick._batch.read
+    pieces, _ = read(quick.stream(LONG, max_tokens=4))
+    assert 0 < quick._batch.read - before < 20
+    assert pieces == read(plain.stream(LONG, max_tokens=4))[0]
+    plain.prefill(LONG)  # does nothing, and neither does one that is too long
+    quick.prefill([ChatMessage("user", "word " * 9000)])
+    assert not workers()
+
+
+# Reading the prompt
 
 
 def test_a_model_that_is_not_small_reads_in_pieces_and_tells_how_far_it_is(
@@ -695,24 +782,3 @@ def test_a_model_with_a_cache_of_its_own_answers_the_same(
     usual, _ = ask(plain, "What is a fox?", 4)
     monkeypatch.setattr(plain, "_generate_kwargs", options)
     assert ask(plain, "What is a fox?", 4)[0] == usual
-
-
-def test_what_was_read_ahead_is_not_read_again(quick: HuggingFaceLLM) -> None:
-    batch = quick._batch
-    assert batch
-    usual, _ = ask(quick, "The fox is red. The hare is grey. What colour is the fox?", 8)
-    batch.prefixes.forget()
-    quick.read_ahead([ChatMessage("user", "The fox is red. The hare is grey. What colour")])
-    until = time.monotonic() + GUARD
-    while batch._thread and time.monotonic() < until:
-        time.sleep(0.01)
-    before = batch.read
-    assert ask(quick, "The fox is red. The hare is grey. What colour is the fox?", 8)[0] == usual
-    assert 0 < batch.read - before < 12
-
-
-def test_a_model_that_keeps_nothing_reads_nothing_ahead(plain: HuggingFaceLLM) -> None:
-    before = plain.steps
-    plain.read_ahead([ChatMessage("user", "What is a fox?")])
-    assert plain.steps == before
-    assert not workers()

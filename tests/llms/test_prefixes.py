@@ -70,9 +70,3 @@ def test_the_least_recently_used_goes_first() -> None:
 
 def test_what_is_larger_than_the_limit_is_not_kept() -> None:
     assert keeping((1, 2, 3, 4), limit=30)._all == []
-
-
-def test_everything_can_be_forgotten() -> None:
-    prefixes = keeping((1, 2, 3))
-    prefixes.forget()
-    assert begun(prefixes, 1, 2, 3).tokens == []

@@ -21,7 +21,7 @@ class Reads(ScriptedLLM):
         super().__init__("Of walnuts.")
         self.ahead: list[list[ChatMessage]] = []
 
-    def read_ahead(self, messages: Sequence[ChatMessage]) -> None:
+    def prefill(self, messages: Sequence[ChatMessage]) -> None:
         self.ahead.append(list(messages))
 
 
