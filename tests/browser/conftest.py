@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from reportlab.lib.pagesizes import A4
 from reportlab.pdfgen.canvas import Canvas
 
@@ -19,7 +19,7 @@ from rag.llms.huggingface import HuggingFaceLLM
 from rag.llms.protocol import LLM
 from rag.llms.scripted import Script, ScriptedLLM
 from rag.ui.backend import Backend
-from rag.ui.page import build, launch
+from rag.ui.page import build, launch, uploads_dir
 
 SCREENSHOTS = Path(__file__).parents[1] / "screenshots"
 ARGUMENTS = (
@@ -32,6 +32,7 @@ ARGUMENTS = (
 )
 PATIENCE = 120_000
 """Milliseconds after which a page that does not come to its end is given up."""
+expect.set_options(timeout=30_000)  # a machine may have other things to do
 
 FONT = "Helvetica", 14
 LEFT = 72
@@ -155,6 +156,8 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture
 def new_context(app: App, chromium: Browser) -> Iterator[Callable[..., BrowserContext]]:
     """A browser of its own, of any size and language; fails on any script error."""
+    # Gradio reads this for each upload, and each app of this process has set it.
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads_dir(app.config))
     contexts: list[BrowserContext] = []
     errors: list[str] = []
     foreign: list[str] = []
