@@ -1,15 +1,27 @@
 """What several tests need. The fast ones run on a scripted model and hashed embeddings."""
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from rag.config import DEFAULT_EMBED_MODEL, DEFAULT_MODEL, Config
 from rag.index.embedding import HashEmbedding
 from rag.index.store import ChromaStore
 from rag.llms.huggingface import HuggingFaceLLM
 from rag.weights import ensure
+
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
 
 
 @pytest.fixture
@@ -45,3 +57,22 @@ def minilm_path(models_dir: Path) -> Path:
 def smollm(models_dir: Path) -> HuggingFaceLLM:
     """The real default model."""
     return HuggingFaceLLM(models_dir=models_dir)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """An installed Chromium, else Playwright's own; without either a skip, in CI a failure.
+
+    Not for the whole session: while Playwright runs, no event loop can be begun in this thread.
+    """
+    installed = shutil.which("chromium") or shutil.which("chromium-browser")
+    with sync_playwright() as playwright:
+        path = installed or playwright.chromium.executable_path
+        if not Path(path).exists():
+            message = "There is no browser: install chromium, or run `playwright install chromium`."
+            if os.environ.get("CI"):
+                pytest.fail(message)
+            pytest.skip(message)
+        browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
+        yield browser
+        browser.close()

@@ -6,8 +6,9 @@ lost can be had from the other. Nobody else may have the index open.
 
 import shutil
 import sqlite3
+import sys
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from rag.index.store import COLLECTIONS, ChromaStore, StoredDocument
 from rag.types import Node, counted
 
 DATABASE = "chroma.sqlite3"
+ROOM, SPARE = 4, 2_000_000_000
+"""Bytes of memory that may be needed for each byte of an index, and beside that."""
 UNREADABLE = (StoreError, ValueError, KeyError, TypeError)
 """What reading a damaged index of words may raise."""
 
@@ -74,9 +77,33 @@ def mend(
 def _agreeing(
     folder: Path, embed_model: str, server: ChromaServer | None, name: str
 ) -> list[Finding]:
-    with closing(ChromaStore(folder, embed_model, server=server, name=name)) as store:
+    with (
+        nullcontext() if server else _limited_memory(folder),
+        closing(ChromaStore(folder, embed_model, server=server, name=name)) as store,
+    ):
         mended, lost = store.mend()
     return [Finding(text, True) for text in mended] + [Finding(text, False) for text in lost]
+
+
+@contextmanager
+def _limited_memory(folder: Path) -> Iterator[None]:
+    """What cannot be needed to read the index is not to be had: in a damaged file Chroma takes any
+    number for a length, and the system would end the process."""
+    if sys.platform != "linux":
+        yield
+        return
+    import resource
+
+    pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = pages * resource.getpagesize() + ROOM * size + SPARE
+    if soft == resource.RLIM_INFINITY or limit < soft:
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _is_sound(folder: Path) -> bool:

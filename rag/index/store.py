@@ -419,7 +419,7 @@ class ChromaStore:
             nearest = self._passages.query(
                 query_embeddings=[vector], n_results=1, include=["distances"]
             )["distances"][0]
-            if not nearest or nearest[0] > 0.01:
+            if not nearest or not nearest[0] < 0.01:  # nor is it, where it is no number
                 raise StoreError("The graph of vectors does not lead to what is in it.")
         return there
 

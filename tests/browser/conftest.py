@@ -1,7 +1,6 @@
 """The real app, and a real Chromium that looks at it."""
 
 import os
-import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 from reportlab.lib.pagesizes import A4
 from reportlab.pdfgen.canvas import Canvas
 
@@ -22,14 +21,6 @@ from rag.ui.backend import Backend
 from rag.ui.page import build, launch, uploads_dir
 
 SCREENSHOTS = Path(__file__).parents[1] / "screenshots"
-ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
 PATIENCE = 120_000
 """Milliseconds after which a page that does not come to its end is given up."""
 expect.set_options(timeout=30_000)  # a machine may have other things to do
@@ -135,22 +126,6 @@ def real_app(
 def app(real_app: App) -> App:
     """The app that pages are opened of; modules whose tests need no real model have their own."""
     return real_app
-
-
-@pytest.fixture(scope="package")
-def chromium() -> Iterator[Browser]:
-    """An installed Chromium, else Playwright's own; without either a skip, in CI a failure."""
-    installed = shutil.which("chromium") or shutil.which("chromium-browser")
-    with sync_playwright() as playwright:
-        path = installed or playwright.chromium.executable_path
-        if not Path(path).exists():
-            message = "There is no browser: install chromium, or run `playwright install chromium`."
-            if os.environ.get("CI"):
-                pytest.fail(message)
-            pytest.skip(message)
-        browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

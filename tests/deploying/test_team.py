@@ -15,8 +15,10 @@ from typing import Any
 
 import httpx
 import pytest
+from playwright.sync_api import Browser
 
 from tests.browser.conftest import free_port
+from tests.browser.steps import answer, ask, upload_and_wait, wait_for_answers
 from tests.deploying.serving import PER_SECOND, WORDS
 from tests.integration.test_chroma_server import Running
 
@@ -227,6 +229,42 @@ def test_an_answer_comes_word_by_word(team: Team) -> None:
     assert len(came) > 5
     # Held back by a proxy, it would come at once when it is over.
     assert came[-1] - came[0] > 0.5 * WORDS / PER_SECOND
+
+
+@pytest.mark.browser
+def test_in_a_real_browser_the_page_works_at_its_path(
+    team: Team, chromium: Browser, tmp_path: Path
+) -> None:
+    context = chromium.new_context(ignore_https_errors=True, locale="en-US")
+    base, elsewhere, errors = f"https://localhost:{team.port}{PATH}", [], []
+    context.on("weberror", lambda error: errors.append(str(error.error)))
+    context.on(
+        "request",
+        lambda request: (
+            None
+            if request.url.startswith((base, "data:", "blob:"))
+            else elsewhere.append(request.url)
+        ),
+    )
+    page = context.new_page()
+    page.goto(base)
+    page.locator("input").first.fill("ben")
+    page.locator("input[type=password]").fill("secret")
+    page.get_by_role("button", name="Login").click()
+    page.locator("#box textarea").wait_for()
+    (tmp_path / "plums.txt").write_text("The plums are in the attic.")
+    upload_and_wait(page, tmp_path / "plums.txt")
+    ask(page, "Where are the plums?")
+    wait_for_answers(page, 1)
+    assert answer(page).endswith(f"word{WORDS - 1}")
+    page.reload()
+    wait_for_answers(page, 1)
+    kept = {cookie["name"]: cookie for cookie in context.cookies(base)}
+    assert kept["rivulet"]["path"] == PATH
+    assert kept["rivulet"]["secure"]
+    assert errors == []
+    assert elsewhere == []
+    context.close()
 
 
 def test_a_browser_stays_with_its_process_and_others_are_with_the_other(team: Team) -> None:

@@ -16,6 +16,7 @@ from rag.types import Document
 from rag.ui import backend as backend_module
 from rag.ui import sessions as module
 from rag.ui.backend import Backend
+from rag.upkeep.checking import Seen, check
 from tests.integration.test_chroma_server import Running
 
 pytestmark = pytest.mark.slow
@@ -174,3 +175,22 @@ def test_forgetting_without_the_server_removes_the_rest_and_says_so(
     assert found(one) == {"Apples are red."}
     one.sessions.forget(one.sessions.get(ME))
     assert found(one) == set()
+
+
+def test_what_is_on_the_server_is_looked_over_and_mended(app: Callable[[str], Backend]) -> None:
+    one = app("one")
+    put(one, "Apples are red.")
+    session = one.sessions.get(ME)
+    with one.sessions.store(session) as store:
+        everything = store._passages.get(include=[])["ids"]
+        store._passages.delete(everything)
+    one.close()
+    one.samples.result().close()
+    seen = Seen()
+    ((place, finding),) = check(one.config, seen)
+    assert place == session.folder
+    assert finding.mended
+    assert "1 passage of own.txt had no vector; put in again" in finding.what
+    assert (seen.sessions, seen.documents) == (1, 1)
+    assert list(check(one.config, Seen())) == []
+    assert found(app("two")) == {"Apples are red."}

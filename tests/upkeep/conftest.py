@@ -1,5 +1,6 @@
 """A data folder as the page leaves it."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -23,19 +24,14 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAG_EMBED_MODEL", "hash")
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> Config:
-    return Config(embed_model="hash", data_dir=tmp_path / "data")
-
-
-@pytest.fixture
-def folders(config: Config, tmp_path: Path) -> list[Path]:
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two sessions with a PDF, a conversation, settings and a file on its way each."""
-    sessions = Sessions(config.data_dir / "sessions", "hash")
-    made = []
+    place = tmp_path_factory.mktemp("made")
+    sessions = Sessions(place / "data" / "sessions", "hash")
     for who in WHO:
         session = sessions.get(who)
-        file = tmp_path / f"{who}.pdf"
+        file = place / f"{who}.pdf"
         file.write_bytes(pdf(f"The pears of {who} are in the cellar."))
         with sessions.store(session) as store:
             list(
@@ -51,10 +47,22 @@ def folders(config: Config, tmp_path: Path) -> list[Path]:
         session.keep(conversation)
         session.prefer(session.preferences)
         Job.of_file(session.incoming, file, f"next of {who}.pdf")
-        made.append(session.folder)
     sessions.close()
-    (config.data_dir / "feedback.jsonl").write_text('{"rating": 1}\n')
-    return made
+    (place / "data" / "feedback.jsonl").write_text('{"rating": 1}\n')
+    return place / "data"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return Config(embed_model="hash", data_dir=tmp_path / "data")
+
+
+@pytest.fixture
+def folders(config: Config, made: Path) -> list[Path]:
+    """The sessions' folders, in the data folder of `config`."""
+    shutil.copytree(made, config.data_dir)
+    sessions = Sessions(config.data_dir / "sessions", "hash")
+    return [sessions.get(who).folder for who in WHO]
 
 
 def kept(config: Config, who: str) -> tuple[list[str], list[str], list[str], bool]:
