@@ -67,6 +67,29 @@ class Config:
     """Size limit of one uploaded file, in megabytes of 1,000,000 bytes."""
     read_timeout: int = 120
     """Seconds within which one file has to be read."""
+    max_pages: int = 5_000
+    """Pages of one file, at most."""
+    max_files: int = 2_000
+    """Documents of one session, at most."""
+    max_passages: int = 200_000
+    """Passages of one session, at most."""
+    max_session_mb: int = 5_000
+    """What one session may take on the disk, in megabytes; 0: as much as there is."""
+    max_disk_mb: int = 50_000
+    """What all sessions and uploads may take together, in megabytes; 0: as much as there is."""
+    max_question: int = 8_000
+    """Characters of a question."""
+    questions_per_minute: int = 30
+    """Questions that one session may ask in a minute."""
+    max_answers: int = 16
+    """Answers that are written at the same time."""
+    max_session_answers: int = 4
+    """Answers that are written at the same time for one session."""
+    answer_timeout: int = 900
+    """Seconds within which an answer has to be written."""
+    forget_after: int | None = None
+    """Hours without a visit after which a session is removed with all that it stored; 0: never;
+    None: a week where others can reach the page, else never."""
     feedback: bool = True
     """Whether what a person says of an answer is kept for who runs the program."""
     auth: tuple[tuple[str, str], ...] = field(default=(), repr=False)
@@ -169,6 +192,13 @@ def parse_positive(text: str) -> int:
     return number
 
 
+def parse_amount(text: str) -> int:
+    """A whole number from 0. Raises ValueError."""
+    if not text.isdecimal():
+        raise ValueError("it has to be a whole number, 0 or more")
+    return int(text)
+
+
 def parse_share(text: str) -> float:
     """A number from 0 to 1. Raises ValueError."""
     try:
@@ -203,6 +233,17 @@ VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
     "RAG_RESPONSE_MODE": ("response_mode", _mode),
     "RAG_MAX_FILE_MB": ("max_file_mb", parse_positive),
     "RAG_READ_TIMEOUT": ("read_timeout", parse_positive),
+    "RAG_MAX_PAGES": ("max_pages", parse_positive),
+    "RAG_MAX_FILES": ("max_files", parse_positive),
+    "RAG_MAX_PASSAGES": ("max_passages", parse_positive),
+    "RAG_MAX_SESSION_MB": ("max_session_mb", parse_amount),
+    "RAG_MAX_DISK_MB": ("max_disk_mb", parse_amount),
+    "RAG_MAX_QUESTION": ("max_question", parse_positive),
+    "RAG_QUESTIONS_PER_MINUTE": ("questions_per_minute", parse_positive),
+    "RAG_MAX_ANSWERS": ("max_answers", parse_positive),
+    "RAG_MAX_SESSION_ANSWERS": ("max_session_answers", parse_positive),
+    "RAG_ANSWER_TIMEOUT": ("answer_timeout", parse_positive),
+    "RAG_FORGET_AFTER": ("forget_after", parse_amount),
     "RAG_FEEDBACK": ("feedback", parse_switch),
     "RAG_AUTH": ("auth", parse_auth),
     "OPENAI_API_KEY": ("openai_api_key", str),

@@ -16,8 +16,10 @@ from rag.errors import ConfigurationError
 from rag.llms.catalog import label
 from rag.ui import rendering
 from rag.ui.backend import Backend
+from rag.ui.boundary import Boundary
 from rag.ui.chat import Asking, Chat
 from rag.ui.conversations import Scope
+from rag.ui.disk import Disk
 from rag.ui.form import TEXTS, Form
 from rag.ui.identity import Identity
 from rag.ui.jobs import Job
@@ -290,6 +292,12 @@ def uploads_dir(config: Config) -> Path:
     return config.data_dir / "uploads" / str(config.port)
 
 
+def disk_of(config: Config) -> Disk:
+    """The room that all sessions and what is uploaded take together."""
+    folders = config.data_dir / "sessions", config.data_dir / "uploads"
+    return Disk(*folders, limit=config.max_disk_mb * 1_000_000, setting="RAG_MAX_DISK_MB")
+
+
 def launch(
     page: gr.Blocks, config: Config, host: str, *, share: bool = False, open_browser: bool = False
 ) -> str:
@@ -307,7 +315,7 @@ def launch(
             inbrowser=open_browser,
             prevent_thread_lock=True,
             quiet=True,
-            show_error=True,
+            show_error=False,
             footer_links=[],
             run_history=False,
             strict_cors=True,
@@ -319,7 +327,9 @@ def launch(
             css_paths=list(STYLES),
             js=PAGE.replace("LANGUAGES", json.dumps(sorted(translations()))),
             i18n=TEXTS,
-            app_kwargs={"middleware": [Middleware(Identity)]},
+            app_kwargs={
+                "middleware": [Middleware(Identity), Middleware(Boundary, disk=disk_of(config))]
+            },
         )
     except OSError as error:
         raise ConfigurationError(
