@@ -31,6 +31,7 @@ ResponseMode = Literal[
 ]
 """How an answer is made of passages: LlamaIndex's response modes."""
 
+LogFormat = Literal["text", "json"]
 RetrieverMode = Literal["hybrid", "dense", "keyword"]
 """What a question is compared by: vectors and words, vectors alone, words alone."""
 
@@ -93,7 +94,11 @@ class Config:
     feedback: bool = True
     """Whether what a person says of an answer is kept for who runs the program."""
     auth: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    """User names and passwords of those who may open the page; empty: no login."""
+    """User names and passwords of those who may open the page."""
+    auth_file: Path | None = None
+    """File with the names and hashed passwords of others who may; neither: no login."""
+    log: LogFormat = "text"
+    """How the log is written: for people, or one JSON object a line."""
     port: int = 7860
     on_space: bool = False
     """Whether this is a Hugging Face Space, which is reached from outside and meant to be."""
@@ -104,6 +109,11 @@ class Config:
     def models_dir(self) -> Path:
         """Folder of the weights."""
         return self.data_dir / "models"
+
+    @property
+    def wants_login(self) -> bool:
+        """Whether one has to log in to open the page."""
+        return bool(self.auth or self.auth_file)
 
     @property
     def offers_openai(self) -> bool:
@@ -164,6 +174,12 @@ def _mode(text: str) -> ResponseMode:
     if text not in get_args(ResponseMode):
         raise ValueError(f"it has to be one of {', '.join(get_args(ResponseMode))}")
     return cast(ResponseMode, text)
+
+
+def _log(text: str) -> LogFormat:
+    if text not in get_args(LogFormat):
+        raise ValueError("it has to be text or json")
+    return cast(LogFormat, text)
 
 
 def _address(text: str) -> str:
@@ -245,7 +261,9 @@ VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
     "RAG_ANSWER_TIMEOUT": ("answer_timeout", parse_positive),
     "RAG_FORGET_AFTER": ("forget_after", parse_amount),
     "RAG_FEEDBACK": ("feedback", parse_switch),
+    "RAG_LOG": ("log", _log),
     "RAG_AUTH": ("auth", parse_auth),
+    "RAG_AUTH_FILE": ("auth_file", lambda text: Path(text).expanduser()),
     "OPENAI_API_KEY": ("openai_api_key", str),
     "OPENAI_BASE_URL": ("openai_base_url", _address),
     "PORT": ("port", parse_port),

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (
-    *("errors", "config", "types", "weights", "preparation"),
+    *("errors", "config", "types", "passwords", "weights", "preparation"),
     *("documents", "index", "llms", "answering", "evaluation", "ui", "terminal", "__main__"),
 )
 """Each may import only from those before it, and from itself."""

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag.ui.disk import Disk
 from rag.ui.identity import COOKIE, person, token_of, username
+from rag.ui.login import ADDRESS
 
 API = "/gradio_api/"
 READ = {
@@ -114,6 +115,9 @@ class Boundary:
         if path.rstrip("/") == "/logout":
             _log_out(request)
         if not path.startswith(API):
+            if request.scope["method"] == "POST":  # the login
+                ADDRESS.set((request.scope["client"] or ("",))[0])
+                receive = _again(await _read(receive), receive)
             return receive, send
         name = path.removeprefix(API)
         wants_login = getattr(request.app, "auth", None) is not None

@@ -25,6 +25,7 @@ from rag.ui.identity import Identity
 from rag.ui.jobs import Job
 from rag.ui.language import Say, said, translations
 from rag.ui.library import SCOPES, Library
+from rag.ui.login import Login
 from rag.ui.panel import Panel
 from rag.ui.sessions import Session
 
@@ -91,6 +92,14 @@ def build(backend: Backend) -> gr.Blocks:
             documents = gr.HTML(elem_id="documents", js_on_load=CONTROLS)
             forget = gr.Button(TEXTS("Forget everything"), size="sm", elem_id="forget")
             confirmed = gr.Checkbox(visible=False)
+            gr.Button(
+                TEXTS("Log out"),
+                size="sm",
+                link="logout",
+                link_target="_self",
+                visible=config.wants_login,
+                elem_id="logout",
+            )
         with gr.Row(elem_id="main", equal_height=False):
             with gr.Column(scale=5, min_width=320, elem_id="middle"):
                 conversation = gr.HTML(elem_id="chat", html_template="", js_on_load=CONVERSATION)
@@ -306,12 +315,13 @@ def launch(
     Raises ConfigurationError when the port is taken. A share link that cannot be had is said,
     and the page is served locally all the same.
     """
+    login = Login.of(config)
     try:
         _, local_url, share_url = page.queue(max_size=100).launch(
             server_name=host,
             server_port=config.port,
             share=share,
-            auth=list(config.auth) or None,
+            auth=login.check if login else None,
             inbrowser=open_browser,
             prevent_thread_lock=True,
             quiet=True,
@@ -322,7 +332,10 @@ def launch(
             ssr_mode=False,
             # Over this Gradio refuses the whole batch, so the real limit is left to ingestion.
             max_file_size=10 * config.max_file_mb * 1_000_000,
-            auth_message="Rivulet: ask your documents.",
+            auth_message=(
+                "Rivulet: ask your documents. After several wrong passwords each further try has "
+                "to wait, even one with the right password."
+            ),
             theme=theme(),
             css_paths=list(STYLES),
             js=PAGE.replace("LANGUAGES", json.dumps(sorted(translations()))),
