@@ -18,6 +18,8 @@ from typing import NoReturn
 
 from rag.config import Config, as_argument, parse_auth, parse_port
 from rag.errors import ConfigurationError
+from rag.space import borrow_gpus
+from rag.upkeep.folder import in_use
 
 LOOPBACK = "127.0.0.1"
 WEEK = 7 * 24
@@ -77,19 +79,17 @@ def _is_loopback(host: str) -> bool:
 
 def serve(config: Config, host: str, *, share: bool, open_browser: bool) -> NoReturn:
     """Launch the page, then prepare the models behind it; ends the process on Ctrl-C."""
-    try:
-        config.data_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(
-            f"The folder {config.data_dir} cannot be used ({error.strerror}). "
-            f"Choose another by --data-dir."
-        ) from error
+    held = in_use(config.data_dir)
+    held.__enter__()  # until the process ends
     # Read when gradio is loaded: nothing is reported.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if config.zero_gpu:
+        borrow_gpus()
     from gradio import tunneling
 
     from rag.ui.backend import Backend
+    from rag.ui.health import Health
     from rag.ui.page import build, launch, uploads_dir
 
     stopped = threading.Event()
@@ -97,7 +97,10 @@ def serve(config: Config, host: str, *, share: bool, open_browser: bool) -> NoRe
         signal.signal(name, lambda *_: stopped.set())
     backend = Backend(config)
     page = build(backend)
-    launch(page, config, host, share=share, open_browser=open_browser)
+    health = Health(backend)
+    launch(page, config, host, share=share, open_browser=open_browser, health=health)
+    if config.metrics_port:
+        backend.metrics.serve(host, config.metrics_port, lambda: len(page._queue))
     backend.start()
     stopped.wait()
     print("Stopping.")

@@ -34,7 +34,8 @@ ARGUMENTS = (
     *("--disable-component-update", "--disable-sync", "--no-first-run"),
 )
 WORDS = (
-    "the river carries what it is given down to the sea and keeps a little of each thing".split()
+    *("the", "river", "carries", "what", "it", "is", "given", "down"),
+    *("to", "sea", "and", "keeps"),
 )
 END = "endoftheanswer"
 
@@ -42,26 +43,27 @@ END = "endoftheanswer"
 def text(tokens: int, kind: str) -> str:
     """An answer of so many words: "paragraphs", "one paragraph", or "code"."""
     words = [WORDS[n * n % len(WORDS)] for n in range(tokens - 1)]
-    if kind == "one paragraph":
-        return " ".join([*words, END])
     lines = [" ".join(words[n : n + 12]) for n in range(0, len(words), 12)]
+    if kind == "one paragraph":
+        return " ".join([*(f"{line.capitalize()}." for line in lines), END])
     if kind == "code":
         return "```python\n" + "\n".join(f"    {line}" for line in lines) + f"\n```\n\n{END}"
-    blocks = [". ".join(lines[n : n + 5]) + "." for n in range(0, len(lines), 5)]
+    sentences = [f"{line.capitalize()}." for line in lines]
+    blocks = [" ".join(sentences[n : n + 5]) for n in range(0, len(lines), 5)]
     return "\n\n".join(blocks) + f"\n\n{END}"
 
 
 class Timed(ScriptedLLM):
-    """Notes when it began and when it was done."""
+    """Notes when its first text began and when that was done."""
 
     begun = ended = 0.0
 
     def stream(self, *arguments: Any, **options: Any) -> Any:
-        self.begun = time.monotonic()
+        self.begun = self.begun or time.monotonic()
         try:
             return (yield from super().stream(*arguments, **options))
         finally:
-            self.ended = time.monotonic()
+            self.ended = self.ended or time.monotonic()
 
 
 def free_port() -> int:
@@ -174,7 +176,12 @@ def main() -> None:
             found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in pages}
             for _ in range(asked.runs):
                 for name, serve in pages.items():
-                    llm = Timed(said, tokens_per_second=asked.speed, max_tokens=4 * asked.tokens)
+                    llm = Timed(
+                        said,
+                        tokens_per_second=asked.speed,
+                        max_tokens=4 * asked.tokens,
+                        context_window=1_000_000,
+                    )
                     with serve(llm) as address:
                         found[name].append(measure(browser, address, llm, len(said)))
             for name, rows in found.items():

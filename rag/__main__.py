@@ -1,4 +1,5 @@
-"""Rivulet in a terminal: `python -m rag ask "question" --docs PATH`, `chat`, `eval`.
+"""Rivulet in a terminal: `python -m rag ask "question" --docs PATH`, `chat`, `eval`; `check`,
+`backup` and `restore` of the data folder.
 
 Reads the arguments; `rag.terminal` does the rest, and is loaded when they are understood.
 """
@@ -8,6 +9,7 @@ import getpass
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn, get_args
 
 from rag.config import (
@@ -120,12 +122,33 @@ def _options(config: Config, arguments: Sequence[str] | None) -> argparse.Namesp
     )
     password = commands.add_parser("password", help="make a line of a file of hashed passwords")
     password.add_argument("user", help="the user's name")
+    _add_upkeep(commands, config)
     options = parser.parse_args(arguments)
     if options.command in ("ask", "chat") and not (options.docs or options.storage_dir):
         raise ConfigurationError("What shall be asked about? Name a file or folder by --docs.")
     if options.command == "ask" and not options.question.strip():
         raise ConfigurationError("The question is empty. Ask something.")
     return options
+
+
+def _add_upkeep(commands: "argparse._SubParsersAction[_Parser]", config: Config) -> None:
+    folder = _Parser(add_help=False)
+    folder.add_argument(
+        "--data-dir",
+        type=Path,
+        default=config.data_dir,
+        metavar="FOLDER",
+        help="folder of all data (%(default)s)",
+    )
+    commands.add_parser(
+        "check", parents=[folder], help="look over the data folder and mend what can be mended"
+    )
+    for command, says in (
+        ("backup", "copy what people have stored to a file"),
+        ("restore", "bring it back into an empty data folder"),
+    ):
+        parser = commands.add_parser(command, parents=[folder], help=says)
+        parser.add_argument("file", type=Path, metavar="FILE")
 
 
 def _add_eval(parser: argparse.ArgumentParser) -> None:

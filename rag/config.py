@@ -5,6 +5,7 @@ The options of a command line are laid over what is read here.
 
 import argparse
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ import platformdirs
 from rag.errors import ConfigurationError
 
 T = TypeVar("T")
+SPACE_DISK = Path("/data")
+"""Where a Hugging Face Space has the storage that outlasts a restart, if it has any."""
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 DEFAULT_EMBED_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -93,6 +96,8 @@ class Config:
     None: a week where others can reach the page, else never."""
     feedback: bool = True
     """Whether what a person says of an answer is kept for who runs the program."""
+    read_ahead: bool = True
+    """Whether the local model reads what a question will be answered from while it is typed."""
     auth: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """User names and passwords of those who may open the page."""
     auth_file: Path | None = None
@@ -100,8 +105,14 @@ class Config:
     log: LogFormat = "text"
     """How the log is written: for people, or one JSON object a line."""
     port: int = 7860
+    root_path: str = ""
+    """Path under which a proxy shows the page, such as "/rivulet"; empty: at the top."""
+    metrics_port: int | None = None
+    """Port of the figures for Prometheus; None: they are not served."""
     on_space: bool = False
     """Whether this is a Hugging Face Space, which is reached from outside and meant to be."""
+    zero_gpu: bool = False
+    """Whether a GPU is there only while it is borrowed (ZeroGPU of Hugging Face Spaces)."""
     any_model: bool = True
     """Whether a person may type any model's name; off where strangers can open the page."""
 
@@ -137,6 +148,8 @@ class Config:
             except ValueError as error:
                 # The value itself is left out: it may be a password.
                 raise ConfigurationError(f"{name} cannot be used: {error}.") from None
+        if values.get("on_space") and os.access(SPACE_DISK, os.W_OK):
+            values.setdefault("data_dir", SPACE_DISK / "rivulet")
         return cls(**values)  # type: ignore[arg-type]
 
 
@@ -234,6 +247,14 @@ def parse_port(text: str) -> int:
     return number
 
 
+def parse_path(text: str) -> str:
+    """A path of a web address, without the slash at its end. Raises ValueError."""
+    path = text.rstrip("/")
+    if not re.fullmatch(r"(/[\w.~-]+)*", path, re.ASCII) or not text.startswith("/"):
+        raise ValueError("it has to be a path such as /rivulet")
+    return path
+
+
 VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
     "RAG_MODEL": ("model", parse_model),
     "RAG_EMBED_MODEL": ("embed_model", str),
@@ -262,11 +283,15 @@ VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
     "RAG_FORGET_AFTER": ("forget_after", parse_amount),
     "RAG_FEEDBACK": ("feedback", parse_switch),
     "RAG_LOG": ("log", _log),
+    "RAG_READ_AHEAD": ("read_ahead", parse_switch),
     "RAG_AUTH": ("auth", parse_auth),
     "RAG_AUTH_FILE": ("auth_file", lambda text: Path(text).expanduser()),
     "OPENAI_API_KEY": ("openai_api_key", str),
     "OPENAI_BASE_URL": ("openai_base_url", _address),
     "PORT": ("port", parse_port),
+    "RAG_ROOT_PATH": ("root_path", parse_path),
+    "RAG_METRICS_PORT": ("metrics_port", parse_port),
     "SPACE_ID": ("on_space", bool),
+    "SPACES_ZERO_GPU": ("zero_gpu", parse_switch),
 }
 """Every environment variable that is read: its name, the attribute it sets, its parser."""

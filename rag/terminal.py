@@ -11,7 +11,7 @@ import json
 import logging
 import shutil
 import sys
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +29,9 @@ from rag.evaluation.measuring import measure_answers, measure_retrieval, put_in
 from rag.index.reembedding import reembed
 from rag.llms.catalog import load
 from rag.types import Document, counted
+from rag.upkeep.backup import backup, restore
+from rag.upkeep.checking import Seen, check
+from rag.upkeep.folder import alone
 
 CLEAR = "\r\x1b[K"
 """Takes back the line that is on the screen."""
@@ -48,6 +51,8 @@ def run(config: Config, options: argparse.Namespace) -> None:
             evaluate(config, options, screen)
         elif options.command == "reembed":
             embed_again(config, options, screen)
+        elif options.command in ("check", "backup", "restore"):
+            keep_up(replace(config, data_dir=options.data_dir.expanduser()), options, screen)
         elif options.command == "chat":
             Terminal(config, options, screen).chat()
         else:
@@ -101,12 +106,55 @@ def embed_again(config: Config, options: argparse.Namespace, screen: "Screen") -
         folders = sorted((config.data_dir / "sessions").glob("*/chroma"))
     passages = 0
     embed_model = Settings.embed_model
-    for number, folder in enumerate(folders, 1):
-        done = 0
-        for done, total in reembed(folder, embed_model):
-            screen.passing(f"Index {number} of {len(folders)}: {done:,} of {total:,} passages")
-        passages += done
+    with nullcontext() if options.storage_dir else alone(config.data_dir):
+        for number, folder in enumerate(folders, 1):
+            done = 0
+            for done, total in reembed(folder, embed_model):
+                screen.passing(f"Index {number} of {len(folders)}: {done:,} of {total:,} passages")
+            passages += done
     screen.say(f"{counted(passages, 'passage')} embedded again with {embed_model.name}.")
+
+
+def keep_up(config: Config, options: argparse.Namespace, screen: "Screen") -> None:
+    """Look over the data folder, copy it, or bring a copy back. Raises RivuletError where something
+    is left to be done."""
+    if options.command != "restore" and not config.data_dir.is_dir():
+        raise ConfigurationError(f"There is no folder {config.data_dir}. Check the path.")
+    with alone(config.data_dir):
+        if options.command == "check":
+            _check(config, screen)
+        elif options.command == "backup":
+            number = backup(config.data_dir, options.file)
+            screen.say(f"{counted(number, 'file')} copied to {options.file}.")
+            if config.chroma_url:
+                screen.say(f"Back up the Chroma server at {config.chroma_url} as well.")
+        else:
+            number = restore(config.data_dir, options.file)
+            screen.say(f"{counted(number, 'file')} brought back into {config.data_dir}.")
+
+
+def _check(config: Config, screen: "Screen") -> None:
+    seen, mended, left = Seen(), 0, 0
+    for place, finding in check(config, seen):
+        mended += finding.mended
+        left += not finding.mended
+        screen.clear()
+        did = "mended" if finding.mended else "to do "
+        print(f"{did}  {place.relative_to(config.data_dir)}: {finding.what}", flush=True)
+    looked_over = ", ".join(
+        counted(number, noun)
+        for number, noun in (
+            (seen.sessions, "session"),
+            (seen.documents, "document"),
+            (seen.conversations, "conversation"),
+        )
+    )
+    screen.say(f"Looked over: {looked_over}.")
+    if seen.waiting:
+        screen.say(f"{counted(seen.waiting, 'file')} on the way in, offered again on the page.")
+    if left:
+        raise RivuletError(f"{counted(left, 'thing')} to do, {mended:,} mended.")
+    screen.say(f"{counted(mended, 'thing')} mended." if mended else "All is in order.")
 
 
 class Terminal:

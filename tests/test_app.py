@@ -117,7 +117,7 @@ def test_question_asked_meanwhile_waits_and_ctrl_c_ends_the_answer(
     submit = next(d for d in config["dependencies"] if d["targets"][0][1] == "submit")
     question = {"text": "Tell me everything about streaming.", "files": []}
     body = {
-        "data": [question, "HuggingFaceTB/SmolLM2-135M-Instruct", "samples"],
+        "data": [question, "HuggingFaceTB/SmolLM2-135M-Instruct", "samples", []],
         "fn_index": submit["id"],
         "session_hash": "test",
     }
@@ -127,8 +127,7 @@ def test_question_asked_meanwhile_waits_and_ctrl_c_ends_the_answer(
         with http.stream("GET", "gradio_api/queue/data?session_hash=test") as stream:
             for line in stream.iter_lines():
                 seen += line
-                # The status gave way to the first words of the answer.
-                if "Reading 1 passage" in seen and line.count("append") > 0:
+                if '"said"' in line:  # the status gave way to the first words of the answer
                     break
         assert "Preparing" in seen
         program.process.send_signal(signal.SIGINT)
@@ -172,6 +171,30 @@ def test_models_that_cannot_be_had_are_said_and_the_page_stays(start: Start) -> 
     program.process.send_signal(signal.SIGTERM)
     assert program.process.wait(PATIENCE) == 0
     assert "Traceback" not in program.printed()
+
+
+def test_while_it_runs_its_folder_is_not_examined_and_afterwards_it_is(start: Start) -> None:
+    program = start(HF_ENDPOINT="http://127.0.0.1:9", PIP_NO_INDEX="1", RAG_AUTH="ann:secret")
+    program.wait_for("Rivulet is at")
+    health = httpx.get(f"{program.address}health", timeout=30).json()  # which needs no login
+    assert health["parts"]["index"] == "ready"
+    check = [sys.executable, "-m", "rag", "check", "--data-dir", str(program.log.parent / "data")]
+    refused = subprocess.run(check, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "Rivulet is running with the folder" in refused.stderr
+    program.process.kill()
+    program.process.wait()
+    done = subprocess.run(check, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_figures_are_served_on_a_port_of_their_own(start: Start) -> None:
+    port = free_port()
+    program = start(RAG_METRICS_PORT=str(port), HF_ENDPOINT="http://127.0.0.1:9", PIP_NO_INDEX="1")
+    program.wait_for("Rivulet is at")
+    program.wait_for("could not be fetched")
+    assert "rivulet_answers_running 0.0" in httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    assert "rivulet_" not in httpx.get(f"{program.address}metrics").text
 
 
 def test_taken_port_is_one_clear_line(start: Start) -> None:

@@ -35,6 +35,8 @@ def test_every_variable_reaches_its_attribute() -> None:
             "OPENAI_API_KEY": "sk-1",
             "OPENAI_BASE_URL": "http://localhost:8000/v1/",
             "PORT": "8080",
+            "RAG_ROOT_PATH": "/team/rivulet/",
+            "RAG_METRICS_PORT": "9090",
         }
     )
     assert config == Config(
@@ -51,6 +53,8 @@ def test_every_variable_reaches_its_attribute() -> None:
         openai_api_key="sk-1",
         openai_base_url="http://localhost:8000/v1",
         port=8080,
+        root_path="/team/rivulet",
+        metrics_port=9090,
     )
 
 
@@ -87,6 +91,11 @@ def test_a_key_or_an_address_offers_openai(variable: str) -> None:
         ("PORT", "65536"),
         ("PORT", "-1"),
         ("PORT", "http"),
+        ("RAG_METRICS_PORT", "0"),
+        ("RAG_ROOT_PATH", "rivulet"),
+        ("RAG_ROOT_PATH", "/a b"),
+        ("RAG_ROOT_PATH", "/a//b"),
+        ("RAG_ROOT_PATH", "https://example.org/rivulet"),
     ],
 )
 def test_a_value_that_cannot_be_used_names_its_variable(variable: str, value: str) -> None:

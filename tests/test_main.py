@@ -727,8 +727,9 @@ def test_the_module_answers_with_the_default_model(
         cwd=ROOT, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
-    answer, sources = done.stdout.split("\n\n", 1)
+    answer, cited, sources = done.stdout.split("\n\n", 2)
     assert "scattering" in answer
+    assert cited.startswith("> [1] ")
     assert sources.startswith(SOURCE)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from rag.index.embedding import Embedded, Embedding
+from rag.index.embedding import Embedded, Embedding, remembered
 from rag.index.retrieval import COSINE
 from rag.index.words import STOP
 from rag.types import NodeWithScore
@@ -77,7 +77,8 @@ class BestSentences:
         question = self.embed_model.embed_query(query)
         first_ones = nodes[: self.passages]
         found = [(hit, begin, end) for hit in first_ones for begin, end in sentences(hit.text)]
-        embedded = self.embed_model.embed(
+        # Known where the same passages were looked at for the question while it was being typed.
+        embedded = remembered(self.embed_model).embed(
             ["\n".join((*hit.node.headings, hit.text[begin:end])) for hit, begin, end in found]
         )
         ranks = {id(hit): rank for rank, hit in enumerate(first_ones)}

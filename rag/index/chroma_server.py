@@ -35,18 +35,11 @@ class ChromaServer:
 
     def connect(self) -> Any:
         """A client. Raises what Chroma and the HTTP client raise where there is no server."""
-        # Chroma Cloud wants the first, a proxy before a server mostly the second.
-        headers = (
-            {"x-chroma-token": self.token, "Authorization": f"Bearer {self.token}"}
-            if self.token
-            else {}
-        )
         # To connect, to read, to write, to wait for a free connection.
         within = (min(CONNECT_WITHIN, ANSWER_WITHIN), *3 * (ANSWER_WITHIN,))
-        secure = self.url.startswith("https:")  # certificates take a tenth of a second to read
         # Chroma's client asks at once, before it can be told how long to wait.
-        address = f"{self.url}/api/v2/heartbeat"
-        httpx2.get(address, headers=headers, timeout=within, verify=secure)
+        self._heartbeat(within)
+        headers, secure = self._headers, self._is_secure
         client: Any = chromadb.HttpClient(
             self.url,
             ssl=secure,
@@ -57,3 +50,28 @@ class ChromaServer:
         )
         client._server._session.timeout = within
         return client
+
+    def is_there(self) -> bool:
+        """Whether it answers, within `CONNECT_WITHIN` seconds."""
+        try:
+            return self._heartbeat(
+                (CONNECT_WITHIN, CONNECT_WITHIN, CONNECT_WITHIN, CONNECT_WITHIN)
+            ).is_success
+        except httpx2.HTTPError:
+            return False
+
+    def _heartbeat(self, within: tuple[float, float, float, float]) -> httpx2.Response:
+        address = f"{self.url}/api/v2/heartbeat"
+        headers, secure = self._headers, self._is_secure
+        return httpx2.get(address, headers=headers, timeout=within, verify=secure)
+
+    @property
+    def _is_secure(self) -> bool:
+        return self.url.startswith("https:")  # certificates take a tenth of a second to read
+
+    @property
+    def _headers(self) -> dict[str, str]:
+        if not self.token:
+            return {}
+        # Chroma Cloud wants the first, a proxy before a server mostly the second.
+        return {"x-chroma-token": self.token, "Authorization": f"Bearer {self.token}"}

@@ -4,9 +4,11 @@ Knows nothing of torch: the real model is in `embedding_huggingface`.
 """
 
 import re
+import threading
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -55,6 +57,37 @@ class Embedding(Protocol):
     def embed_query(self, text: str) -> Embedded:
         """The question `text`, to be compared with passages."""
         ...
+
+
+class Remembered:
+    """`embed` of `embed_model`, which computes only what it was not asked for lately: the `most`
+    texts that were used last are known. Any thread may ask."""
+
+    def __init__(self, embed_model: Embedding, most: int = 512):
+        self._embed_model = embed_model
+        self._most = most
+        self._known: dict[str, Embedded] = {}
+        self._lock = threading.Lock()
+
+    def embed(self, texts: Sequence[str]) -> list[Embedded]:
+        with self._lock:
+            known = {text: self._known[text] for text in texts if text in self._known}
+        new = list(dict.fromkeys(text for text in texts if text not in known))
+        if new:
+            known |= zip(new, self._embed_model.embed(new), strict=True)
+        with self._lock:
+            for text in texts:
+                self._known.pop(text, None)
+                self._known[text] = known[text]
+            while len(self._known) > self._most:
+                del self._known[next(iter(self._known))]
+        return [known[text] for text in texts]
+
+
+@lru_cache(maxsize=2)
+def remembered(embed_model: Embedding) -> Remembered:
+    """The one for this model."""
+    return Remembered(embed_model)
 
 
 class HashEmbedding:

@@ -20,6 +20,7 @@ from rag.config import DEFAULT_EMBED_MODEL, Config
 from rag.errors import ModelUnavailableError
 from rag.index.embedding import Embedded
 from rag.index.words import STOP
+from rag.space import is_borrowing
 from rag.weights import Report, ensure, loading
 
 BATCH = 2048
@@ -138,7 +139,7 @@ def _load(torch: Any, transformers: Any, path: Path) -> Any:
 
     Elsewhere in float32: with other instructions for bfloat16, and without any, it is faster.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = "cuda" if torch.cuda.is_available() and not is_borrowing() else "cpu"
     has_amx = device == "cpu" and torch.cpu.get_capabilities().get("amx_bf16", False)
     dtype = torch.bfloat16 if has_amx else torch.float32
     model = transformers.AutoModel.from_pretrained(path, local_files_only=True, dtype=dtype)

@@ -5,7 +5,7 @@ A generator, so whoever stops reading stops the work; a document is in wholly or
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,7 +75,7 @@ def ingest_file(
     read_timeout: float,
     metadata: Mapping[str, Any] | None = None,
     originals: Originals | None = None,
-) -> Iterator[Progress | Searchable | Ingested | Rejected]:
+) -> Generator[Progress | Searchable | Ingested | Rejected, None, None]:
     """Take the file at `path` into `store` under `file_name`, in place of one of this name.
 
     A text that is there already, under whatever name, is left as it is. Yields Progress and

@@ -11,7 +11,7 @@ import threading
 import uuid
 import weakref
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -119,6 +119,11 @@ class KeywordIndex:
         with self._lock:
             self._db.close()
             self._db = self._open_empty()
+
+    def close(self) -> None:
+        """Give the file back; the index must not be used afterwards."""
+        with self._lock:
+            self._db.close()
 
     def put(self, document_id: str, record: Mapping[str, Any], nodes: Sequence[Node]) -> Pending:
         """Take in a document's passages, so that their words are found.
@@ -435,6 +440,31 @@ class KeywordIndex:
                 f"The index of words in {self._path or 'memory'} cannot be used: {error}. Is the "
                 f"disk full, or the folder read-only?"
             ) from error
+
+
+def is_sound(folder: Path) -> bool:
+    """Whether the index in `folder` is whole, if there is one. One of another format is: it will be
+    made anew. Nobody may have it open."""
+    if not (folder / FILE).exists():
+        return True
+    try:
+        with closing(sqlite3.connect(folder / FILE)) as db:
+            (format_,) = db.execute("PRAGMA user_version").fetchone()
+            if format_ != FORMAT:
+                return True
+            db.execute("INSERT INTO words (words) VALUES ('integrity-check')")
+            db.rollback()
+            (whole,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+            parts = db.execute(
+                "SELECT (SELECT total(last - first + 1) FROM documents WHERE ready),"
+                " (SELECT count(*) FROM passages JOIN documents"
+                " ON passages.number BETWEEN first AND last WHERE ready),"
+                " (SELECT count(*) FROM words), (SELECT count(*) FROM passages)"
+            ).fetchone()
+    except sqlite3.Error:
+        return False
+    ranges, passages, words, all_passages = parts
+    return bool(whole == "ok" and ranges == passages and words == all_passages)
 
 
 def _is_damage(error: sqlite3.Error) -> bool:

@@ -21,11 +21,8 @@ def reembed(folder: Path, embed_model: Embedding) -> Iterator[tuple[int, int]]:
     Yields how many passages are done, and how many there are; nothing where the index was made with
     this model. Whoever stops reading leaves the old index. Raises StoreError where it is in use.
     """
-    beside, before = (folder.with_name(folder.name + end) for end in (".new", ".old"))
-    if before.exists() and not folder.exists():  # a crash between the two renamings
-        before.rename(folder)
-    shutil.rmtree(beside, ignore_errors=True)
-    shutil.rmtree(before, ignore_errors=True)
+    finish_renaming(folder)
+    beside, before = _beside(folder)
     try:
         ChromaStore(folder, embed_model.name).close()
     except EmbeddingMismatchError as error:
@@ -55,3 +52,20 @@ def reembed(folder: Path, embed_model: Embedding) -> Iterator[tuple[int, int]]:
         shutil.rmtree(before)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def finish_renaming(folder: Path) -> bool:
+    """Put in order what embedding again has left where it was cut off; whether there was any."""
+    beside, before = _beside(folder)
+    if not (beside.exists() or before.exists()):
+        return False
+    if before.exists() and not folder.exists():  # a crash between the two renamings
+        before.rename(folder)
+    shutil.rmtree(beside, ignore_errors=True)
+    shutil.rmtree(before, ignore_errors=True)
+    return True
+
+
+def _beside(folder: Path) -> tuple[Path, Path]:
+    """Where the new index is made, and where the old one is until the new one is in its place."""
+    return folder.with_name(f"{folder.name}.new"), folder.with_name(f"{folder.name}.old")

@@ -13,6 +13,7 @@ from typing import Any
 
 from rag.config import Config
 from rag.errors import ModelUnavailableError
+from rag.space import is_borrowing
 from rag.types import NodeWithScore
 from rag.weights import Report, ensure, loading
 
@@ -46,7 +47,8 @@ class SentenceTransformerRerank:
         report("Loading", 0.9)
         try:
             with loading() as (torch, transformers):
-                self._device = "cuda" if torch.cuda.is_available() else "cpu"
+                has_gpu = torch.cuda.is_available() and not is_borrowing()
+                self._device = "cuda" if has_gpu else "cpu"
                 self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
                     path, local_files_only=True
                 )

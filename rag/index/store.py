@@ -41,7 +41,7 @@ from rag.index.embedding import Embedded, Vector
 from rag.index.keywords import DamagedError, KeywordIndex, Passage, Pending
 from rag.index.memory import give_back, overwrite_unused, zeroed_memory
 from rag.index.records import from_node, to_json, to_node
-from rag.types import Document, Node, NodeWithScore
+from rag.types import Document, Node, NodeWithScore, counted
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +78,8 @@ _CHANGED = "changed"
 """The record that is another whenever a document has come or gone."""
 PATIENCE = 5.0
 """Seconds to wait for a folder that another process has open: it may be about to end."""
+SAMPLES = 50
+"""Passages whose own vector is searched for when an index is looked over."""
 ABANDONED = 3600.0
 """Seconds after which a document that another process began to write to a server is taken out."""
 
@@ -241,7 +243,12 @@ class ChromaStore:
                 with suppress(StoreError):  # the first error is to be told
                     self._words.remove([adding.pending.key])
 
-    def add(self, document: Document, nodes: Sequence[Node], embedded: Sequence[Embedded]) -> None:
+    def add(
+        self,
+        document: Document | StoredDocument,
+        nodes: Sequence[Node],
+        embedded: Sequence[Embedded],
+    ) -> None:
         """Put in a document with its passages at once; `embedded` belong to `nodes` one by one."""
         with self.adding(document, nodes) as adding:
             adding.take(embedded)
@@ -345,6 +352,91 @@ class ChromaStore:
             for number, cosine in cosines.items()
             if number in found  # or it was removed meanwhile
         ]
+
+    @_while_open
+    def mend(self) -> tuple[list[str], list[str]]:
+        """Read all of Chroma, and make it and the index of words agree where they do not. Nobody
+        else may be writing.
+
+        What was wrong: of what was mended, and of what was lost. Raises StoreError where the
+        vectors cannot be read, or are not those that were written.
+        """
+        mended, lost = [], []
+        with self._changing():
+            self._folder.seen = None
+            self._follow()
+            records = self._records()
+            marked = {id_ for found in self._batches(include=[]) for id_ in found["ids"]}
+            known = {_bare(id_) for id_ in marked}
+            there = self._read_passages()
+            for key in known - records.keys() - {_CHANGED}:
+                if fields := self._fields([key]).get(key):
+                    record = StoredDocument(**fields)
+                    self._write(_marks({key: record}))
+                    self._clear([key])
+                    lost.append(f"{record.name} was not whole, and was taken out. Add it again")
+            for key, record in records.items():
+                missing = [n for n in range(record.passages) if f"{key}:{n}" not in there]
+                if missing:
+                    self._put_again(record, missing)
+                    what = counted(len(missing), "passage")
+                    mended.append(f"{what} of {record.name} had no vector; put in again")
+            strays = [id_ for id_ in there if id_.rpartition(":")[0] not in known | records.keys()]
+            if (
+                strays and not self._server
+            ):  # there another process may be about to write its record
+                for batch in self._slices(len(strays)):
+                    self._passages.delete(strays[batch])
+                what = counted(len(strays), "passage")
+                mended.append(f"{what} that belonged to no document; taken out")
+        return mended, lost
+
+    def _read_passages(self) -> set[str]:
+        """The identities of all passages in Chroma, whose vectors are those of the words."""
+        there: set[str] = set()
+        samples: list[Any] = []
+        size = self._at_once(BATCH)
+        for offset in count(0, size):
+            found = self._passages.get(limit=size, offset=offset, include=["embeddings"])
+            ids, vectors = found["ids"], found["embeddings"]
+            there |= set(ids)
+            first = self._words.numbers({id_.rpartition(":")[0] for id_ in ids})
+            by_number = {}
+            for id_, vector in zip(ids, vectors, strict=True):
+                key, _, ordinal = id_.rpartition(":")
+                if key in first:
+                    by_number[first[key] + int(ordinal)] = vector
+            for passage in self._words.passages(by_number):
+                vector = by_number[passage.number]
+                if passage.vector is not None and not np.allclose(
+                    passage.vector, vector, atol=0.01
+                ):
+                    raise StoreError("The vectors in Chroma are not those that were written.")
+            samples += list(vectors[:: max(1, len(vectors) // SAMPLES)])
+            if len(ids) < size:
+                break
+        for vector in samples[:: max(1, len(samples) // SAMPLES)]:
+            nearest = self._passages.query(
+                query_embeddings=[vector], n_results=1, include=["distances"]
+            )["distances"][0]
+            if not nearest or nearest[0] > 0.01:
+                raise StoreError("The graph of vectors does not lead to what is in it.")
+        return there
+
+    def _put_again(self, record: StoredDocument, ordinals: Sequence[int]) -> None:
+        """Give Chroma passages of a document as the index of words has them."""
+        first = self._words.numbers([record.key])[record.key]
+        for batch in self._slices(len(ordinals)):
+            passages = self._words.passages([first + n for n in ordinals[batch]])
+            vectors = [passage.vector for passage in passages if passage.vector is not None]
+            if len(vectors) < len(ordinals[batch]):
+                raise StoreError(f"{record.name} is not whole.")
+            self._passages.upsert(
+                [f"{record.key}:{passage.number - first}" for passage in passages],
+                np.stack(vectors),
+                [from_node(passage.node) for passage in passages],
+                [passage.node.text for passage in passages],
+            )
 
     def close(self) -> None:
         """Give back the files, threads and memory; the index must not be used afterwards."""
@@ -738,6 +830,11 @@ class Glance:
         if self._client:
             self._client.close()
             self._client = None
+
+
+def _bare(id_: str) -> str:
+    """The key of a document in the identity of its record, or of a mark of it."""
+    return id_.removeprefix(_REMOVED).removeprefix(_WRITING)
 
 
 def destroy(path: Path, server: ChromaServer | None = None, name: str = "index") -> None:

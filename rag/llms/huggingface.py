@@ -1,14 +1,16 @@
 """`HuggingFaceLLM`: any causal language model of the Hugging Face Hub, run in process.
 
-Each answer is computed in a worker thread, which hands its text over by a bounded queue and
-watches an event, so that it never outlives the generator that reads it. torch and transformers
-are loaded when the first model is.
+What `decoding.Llama` can compute is computed by it, all answers together (`batching`). Anything
+else is left to transformers' `generate`: there each answer is computed in a worker thread, which
+hands its text over by a bounded queue and watches an event, so that it never outlives the generator
+that reads it. torch and transformers are loaded when the first model is.
 """
 
 import atexit
 import copy
 import functools
 import inspect
+import logging
 import queue
 import threading
 from collections import deque
@@ -18,8 +20,6 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from tokenizers.decoders import DecodeStream
-
 from rag.config import DEFAULT_MODEL, Config
 from rag.errors import (
     ConfigurationError,
@@ -28,14 +28,18 @@ from rag.errors import (
     ModelUnavailableError,
     RivuletError,
 )
+from rag.llms.batching import AHEAD, Answer, Batch
+from rag.llms.decoding import Choice, Llama
 from rag.llms.filters import StopSequences, open_tag
 from rag.llms.protocol import HEARTBEAT, TextStream, check_options
 from rag.llms.relay import Pieces, drain
+from rag.llms.writing import Writer
+from rag.space import borrowing
 from rag.types import ChatMessage, Completion, FinishReason, Prefill, Queued, Usage
 from rag.weights import Report, ensure, loading
 
-AHEAD = 16
-"""Pieces of text the worker may be ahead of its reader."""
+logger = logging.getLogger(__name__)
+
 LEAVE = 60.0
 """Seconds to wait, when Python ends, for a worker."""
 PIECE = 512
@@ -43,11 +47,15 @@ PIECE = 512
 with a small model, which reads quickly, 12 % (docs/decisions.md): that reads all at once."""
 SMALL = 1_000_000_000
 """Parameters below which a model is small."""
-LOOP = 24
-"""Tokens which, once written a second time in an answer, end it: a small model that decodes
-greedily goes on repeating itself to the length limit."""
 DEFAULT_WINDOW = 2048
 """Context window in tokens where the model's configuration states none."""
+CHOOSING = {"do_sample", "temperature", "top_k", "top_p"}
+"""Options of `generate` that a `Choice` is made of."""
+ASIDE = {
+    *("bos_token_id", "eos_token_id", "pad_token_id", "max_length", "max_new_tokens"),
+    *("transformers_version", "_from_model_config"),
+}
+"""Those that change nothing in how a token is chosen."""
 OWN_CACHE = {"past_key_values", "cache_implementation", "cache_config", "use_cache"}
 """Options of `generate` that say where keys and values are kept."""
 INSTEAD = {
@@ -72,9 +80,11 @@ class HuggingFaceLLM:
     not given is what the model's authors state, which for the default model is greedy decoding.
     The attribute `model_name` is the name without its owner or folder.
 
-    One answer is computed at a time; others wait in the order of their asking, or go on while
-    it waits for its reader. `steps` counts the tokens computed in all answers together. Raises
-    ConfigurationError, and ModelUnavailableError when it cannot be had or loaded.
+    A Llama on a CPU that chooses by `temperature`, `top_k` and `top_p` alone is computed quickly:
+    answers are written together, and what was read of a prompt is known when another begins the
+    same. Of other models one answer is computed at a time; others wait in the order of asking,
+    or go on while it waits for its reader. `steps` counts the tokens computed in all answers
+    together. Raises ConfigurationError, and ModelUnavailableError when it cannot be had or loaded.
     """
 
     is_streaming = True
@@ -102,16 +112,11 @@ class HuggingFaceLLM:
         tokenizer_path = _tokenizer_path(tokenizer_name, models_dir) if tokenizer_name else path
         report("Loading", 0.9)
         try:
-            with loading() as (torch, transformers):
+            with loading() as (_, transformers):
                 self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
                     tokenizer_path, local_files_only=True
                 )
-                cuda = torch.cuda.is_available()
-                # float32 on a CPU: bfloat16 makes reading the prompt several times slower there.
-                self._model: Any = transformers.AutoModelForCausalLM.from_pretrained(
-                    path, local_files_only=True, dtype=torch.bfloat16 if cuda else torch.float32
-                )
-                self._model.to("cuda" if cuda else "cpu").eval()
+                self._model: Any = _loaded(path)
         except Exception as error:
             raise ModelUnavailableError(
                 f"The model {self.model_name} cannot be loaded from {path}: {error}"
@@ -121,6 +126,7 @@ class HuggingFaceLLM:
                 f"The model {self.model_name} has no chat template, so it cannot be asked "
                 f"questions. Choose an instruction-tuned model."
             )
+        self._stated = self._model.generation_config
         self._check_generate_kwargs()
         self.context_window = context_window or int(
             getattr(self._model.config, "max_position_embeddings", DEFAULT_WINDOW)
@@ -130,11 +136,29 @@ class HuggingFaceLLM:
             self._model._supports_default_dynamic_cache()
             and "past_key_values" in inspect.signature(self._model.forward).parameters
         )
-        self.steps = 0
+        self._steps = 0
         self._line: Line = deque()
+        self._borrowed = borrowing(self._generate)
+        self._batch = self._made_quick(path) if self._choice(None) else None
+
+    def _made_quick(self, path: Path) -> Batch | None:
+        """None where it cannot be. The weights are in memory once: one way or the other."""
+        with loading():
+            try:
+                self._llama = Llama(self._model)
+            except ValueError as error:
+                logger.info("%s is left to transformers: %s", self.model_name, error)
+                self._model = _loaded(path)
+                return None
+            self._model = None
+        return Batch(self._llama, f"generate {self.model_name}", _workers.__setitem__)
+
+    @property
+    def steps(self) -> int:
+        return self._steps + (self._batch.steps if self._batch else 0)
 
     def _check_generate_kwargs(self) -> None:
-        options = copy.deepcopy(self._model.generation_config)
+        options = copy.deepcopy(self._stated)
         try:
             unknown = set(options.update(**self._generate_kwargs))
         except Exception as error:
@@ -159,9 +183,13 @@ class HuggingFaceLLM:
         stop: Sequence[str] = (),
     ) -> TextStream:
         check_options(max_tokens, temperature)
+        limit = self.max_tokens if max_tokens is None else max_tokens
+        if self._batch and (choice := self._choice(temperature)):
+            answer = self._answer(messages, limit, choice, StopSequences(stop))
+            _at_exit()
+            return (yield from self._batch.stream(answer))
         pieces: Pieces = queue.Queue(AHEAD)
         stopped = threading.Event()
-        limit = self.max_tokens if max_tokens is None else max_tokens
         turn = _Turn(self._line, stopped, lambda ahead: pieces.put_nowait(Queued(ahead)))
 
         def hand_over(text: str | Prefill) -> None:
@@ -181,16 +209,14 @@ class HuggingFaceLLM:
         def work() -> None:
             try:
                 with turn:
-                    result: Completion | Exception = self._generate(
+                    compute = self._borrowed or self._generate
+                    result: Completion | Exception = compute(
                         messages, limit, temperature, StopSequences(stop), stopped, hand_over
                     )
             except RivuletError as error:
                 result = error
             except BaseException as error:  # it belongs to the reader, whatever it is
-                result = ModelError(
-                    f"The model {self.model_name} failed: {error}. Ask again, or choose another."
-                )
-                result.__cause__ = error
+                result = self._failed(error)
             put(result)
 
         worker = threading.Thread(target=work, name=f"generate {self.model_name}", daemon=True)
@@ -218,24 +244,13 @@ class HuggingFaceLLM:
             return Completion("stopped")
         import torch
 
-        text = self._tokenizer.apply_chat_template(
-            [{"role": message.role, "content": message.content} for message in messages],
-            add_generation_prompt=True,
-            tokenize=False,
-        )
-        prompt = self._tokenizer(text, add_special_tokens=False, return_tensors="pt")
-        length = prompt["input_ids"].shape[1]
-        if length + max_tokens > self.context_window:
-            raise ContextWindowError(
-                f"The prompt has {length} tokens; with {max_tokens} for the answer it does not fit "
-                f"the {self.context_window} tokens of {self.model_name}. Ask a shorter question, "
-                f"or start a new conversation."
-            )
+        text, ids = self._prompt(messages, max_tokens)
+        prompt, length = torch.tensor([ids], device=self._model.device), len(ids)
         if tag := open_tag(text):  # the template wrote it for the model
             hand_over(tag)
 
         def step() -> bool:
-            self.steps += 1
+            self._steps += 1
             return stopped.is_set()
 
         told = -1
@@ -249,33 +264,93 @@ class HuggingFaceLLM:
                 hand_over(Prefill(read, length))
 
         piece = PIECE if length > PIECE and not self.is_small else None
-        streamer = _Streamer(self._tokenizer, stops, step, hand_over)
+        writer = Writer(self._tokenizer, stops, hand_over)
         try:
             with torch.inference_mode(), suppress(_Ended):
                 self._model.generate(
-                    **prompt.to(self._model.device),
+                    input_ids=prompt,
+                    attention_mask=torch.ones_like(prompt),
                     **self._options(temperature),
                     **self._watched(look, piece),
                     max_new_tokens=max_tokens,
-                    streamer=streamer,
+                    streamer=_Streamer(writer, step),
                 )
         finally:
-            if rest := stops.flush():
-                hand_over(rest)
-        ends = self._generate_kwargs.get("eos_token_id", self._model.generation_config.eos_token_id)
-        ended = streamer.last_id in (ends if isinstance(ends, list) else [ends])
+            writer.end()
         finish: FinishReason = "length"
         if stopped.is_set():
             finish = "stopped"
-        elif ended or stops.stopped:
+        elif writer.last_id in self._ends or stops.stopped:
             finish = "stop"
-        return Completion(finish, Usage(length, streamer.count))
+        return Completion(finish, Usage(length, writer.count))
+
+    def _prompt(self, messages: Sequence[ChatMessage], max_tokens: int) -> tuple[str, list[int]]:
+        """As the chat template has it: its text, and its tokens."""
+        text = self._tokenizer.apply_chat_template(
+            [{"role": message.role, "content": message.content} for message in messages],
+            add_generation_prompt=True,
+            tokenize=False,
+        )
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        if len(ids) + max_tokens > self.context_window:
+            raise ContextWindowError(
+                f"The prompt has {len(ids)} tokens; with {max_tokens} for the answer it does not "
+                f"fit the {self.context_window} tokens of {self.model_name}. Ask a shorter "
+                f"question, or start a new conversation."
+            )
+        return text, ids
+
+    @property
+    def _ends(self) -> frozenset[int]:
+        """The tokens that end an answer."""
+        ends = self._generate_kwargs.get("eos_token_id", self._stated.eos_token_id)
+        return frozenset(ends if isinstance(ends, list) else [ends])
+
+    def _answer(
+        self, messages: Sequence[ChatMessage], limit: int, choice: Choice, stops: StopSequences
+    ) -> Answer:
+        try:
+            text, ids = self._prompt(messages, limit)
+        except RivuletError:
+            raise
+        except Exception as error:  # of the chat template
+            raise self._failed(error) from error
+        pieces: Pieces = queue.Queue()
+        if tag := open_tag(text):
+            pieces.put(tag)
+        writer = Writer(self._tokenizer, stops, pieces.put)
+        return Answer(ids, limit, choice, self._ends, pieces, writer, self._failed)
+
+    def _failed(self, error: BaseException) -> ModelError:
+        failed = ModelError(
+            f"The model {self.model_name} failed: {error}. Ask again, or choose another."
+        )
+        failed.__cause__ = error
+        return failed
+
+    def _choice(self, temperature: float | None) -> Choice | None:
+        """None where more is asked for than a `Choice` says."""
+        options = copy.deepcopy(self._stated)
+        if options.update(**self._options(temperature)):  # what is left over is for the model
+            return None
+        usual = options._get_default_generation_params() | {"use_cache": True}
+        stated = options.to_dict()
+        for key in stated.keys() - CHOOSING - ASIDE:
+            if stated[key] is not None and stated[key] != usual.get(key, False):
+                return None
+        if not stated["do_sample"]:
+            return Choice()
+        temperature, top_k, top_p = (
+            usual[key] if stated[key] is None else stated[key]
+            for key in ("temperature", "top_k", "top_p")
+        )
+        return Choice(temperature, top_k, top_p)
 
     def _watched(self, look: Callable[[int], None], piece: int | None) -> dict[str, Any]:
         """Options of `generate` with which `look` is called in each layer, with the number of
         tokens that were read before. There are none where the model or its options have a cache
         of their own: such a model reads its prompt in one go."""
-        stated = self._model.generation_config
+        stated = self._stated
         if (
             self._generate_kwargs.keys() & OWN_CACHE
             or stated.cache_implementation
@@ -294,6 +369,18 @@ class HuggingFaceLLM:
         if temperature == 0:
             return options | dict.fromkeys(("temperature", "top_k", "top_p")) | {"do_sample": False}
         return options | {"do_sample": True, "temperature": temperature}
+
+
+def _loaded(path: Path) -> Any:
+    import torch
+    import transformers
+
+    cuda = torch.cuda.is_available()
+    # float32 on a CPU: bfloat16 makes reading the prompt several times slower there.
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        path, local_files_only=True, dtype=torch.bfloat16 if cuda else torch.float32
+    )
+    return model.to("cuda" if cuda else "cpu").eval()
 
 
 def _tokenizer_path(name: str, models_dir: Path) -> Path:
@@ -323,53 +410,25 @@ class _Ended(Exception):  # noqa: N818
 
 
 class _Streamer:
-    """Token ids in, text out, at a cost per token that does not grow with the answer.
+    """What `generate` gives its tokens to. `step` is called for each, and says whether it is to be
+    the last."""
 
-    `step` is called for each token, and says whether it is to be the last.
-    """
-
-    def __init__(
-        self,
-        tokenizer: Any,
-        stops: StopSequences,
-        step: Callable[[], bool],
-        hand_over: Callable[[str], None],
-    ):
-        self._backend = tokenizer.backend_tokenizer
-        self._decoder = DecodeStream(skip_special_tokens=True)
-        self._stops = stops
+    def __init__(self, writer: Writer, step: Callable[[], bool]):
+        self._writer = writer
         self._step = step
-        self._hand_over = hand_over
         self._prompt_seen = False
-        self._recent: deque[int] = deque(maxlen=LOOP)
-        self._seen: set[tuple[int, ...]] = set()
-        self.last_id: int | None = None
-        self.count = 0
 
     def put(self, ids: Any) -> None:
         if not self._prompt_seen:  # `generate` hands over the prompt first
             self._prompt_seen = True
             return
         for id_ in ids.flatten().tolist():
-            self.count += 1
-            self.last_id = id_
-            text = self._decoder.step(self._backend, id_)
-            if text and (text := self._stops.feed(text)):
-                self._hand_over(text)
-            if self._step() or self._stops.stopped or self._loops(id_):
+            ended = self._writer.write(id_)
+            if self._step() or ended:
                 raise _Ended
 
-    def _loops(self, id_: int) -> bool:
-        self._recent.append(id_)
-        run = tuple(self._recent)
-        if len(run) < LOOP:
-            return False
-        known = run in self._seen
-        self._seen.add(run)
-        return known
-
     def end(self) -> None:
-        """Nothing is held back but bytes that never became a character."""
+        """The writer is ended whatever happens."""
 
 
 Line = deque[queue.SimpleQueue[None]]
@@ -448,4 +507,5 @@ def _stop_workers() -> None:
     for _, stopped in workers:
         stopped.set()
     for worker, _ in workers:
-        worker.join(LEAVE)
+        with suppress(RuntimeError):  # not started yet
+            worker.join(LEAVE)

@@ -24,6 +24,7 @@ from rag.preparation import Preparation
 from rag.types import Node, NodeWithScore
 from rag.ui.intake import Intake, Page
 from rag.ui.jobs import Event
+from rag.ui.metrics import Metrics
 from rag.ui.sessions import Session, Sessions
 from rag.ui.views import HERE, PageView, Place, Shelf, TextView, as_kept, draw, locate
 from rag.weights import Report
@@ -42,6 +43,7 @@ class Backend:
 
     def __init__(self, config: Config, embedding: Embedding | None = None):
         self.config = config
+        self.metrics = Metrics()
         self.catalog = Catalog(config)
         self.server = ChromaServer.of(config)
         self.sessions = Sessions(config.data_dir / "sessions", config.embed_model, self.server)
@@ -179,7 +181,7 @@ class Backend:
             yield Progress(name, "waiting for the search model")
         try:
             with self.sessions.store(session) as store:
-                yield from ingest_file(
+                events = ingest_file(
                     path,
                     name,
                     store,
@@ -189,6 +191,7 @@ class Backend:
                     metadata={"url": url} if url else None,
                     originals=session.originals,
                 )
+                yield from self.metrics.ingesting(events)
         finally:
             with suppress(RivuletError):
                 self.sessions.drop_empty(session)  # it was rejected or cancelled

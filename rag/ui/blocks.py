@@ -66,6 +66,12 @@ def _with_signs(text: str, citations: Sequence[Citation]) -> str:
     return text
 
 
+class _Markdown(MarkdownIt):
+    def normalizeLink(self, url: str) -> str:  # noqa: N802
+        """Without signs, which would be written in it as `%EF%B7%90` and the like."""
+        return super().normalizeLink(_SIGNS.sub("", url))
+
+
 class _Renderer(RendererHTML):
     """Renders what the page allows; markdown-it calls a method for each type of token."""
 
@@ -90,10 +96,10 @@ class _Renderer(RendererHTML):
     def link_close(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
         href = env["links"].pop()
         opened = idx - 2 >= 0 and tokens[idx - 2].type == "link_open"
-        shown = tokens[idx - 1].content if opened else ""
+        shown = _SIGNS.sub("", tokens[idx - 1].content) if opened else ""
         close = "</a>" if href.startswith(_SCHEMES) else ""
         # An address that is its own text needs no second one.
-        return close if _SIGNS.sub("", shown) == href else f"{close} {_address(href)}"
+        return close if shown == href else f"{close} {_address(href)}"
 
     def image(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
         href = str(tokens[idx].attrGet("src") or "")
@@ -110,16 +116,15 @@ def _sentence(text: str, env: Any) -> str:
 def _anchor(href: str) -> str:
     if not href.startswith(_SCHEMES):
         return ""
-    where = html.escape(_SIGNS.sub("", href))
-    return f'<a href="{where}" target="_blank" rel="noopener noreferrer nofollow">'
+    return f'<a href="{html.escape(href)}" target="_blank" rel="noopener noreferrer nofollow">'
 
 
 def _address(href: str) -> str:
-    return f'<span class="address">({html.escape(_SIGNS.sub("", href))})</span>'
+    return f'<span class="address">({html.escape(href)})</span>'
 
 
 _MARKDOWN = (
-    MarkdownIt("commonmark", {"html": False, "breaks": True}, renderer_cls=_Renderer)
+    _Markdown("commonmark", {"html": False, "breaks": True}, renderer_cls=_Renderer)
     .enable(["table", "strikethrough"])
     .disable(["reference"])
 )

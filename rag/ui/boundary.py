@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs
 
+from starlette._utils import get_route_path
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -106,7 +107,7 @@ class Boundary:
         self, request: HTTPConnection, who: str, receive: Receive, send: Send
     ) -> tuple[Receive, Send]:
         """How the request goes on, where it may. Raises RefusedError."""
-        path = request.scope["path"]
+        path = get_route_path(request.scope)  # as the routes see it, without the proxy's prefix
         query = parse_qs(request.scope["query_string"].decode("latin-1"))
         _no_other_site(request)
         # A "deep link" shows what another tab has shown, or whatever file someone has uploaded.
@@ -202,7 +203,7 @@ def _no_other_site(request: HTTPConnection) -> None:
     told, scope = request.headers, request.scope
     leads_here = told.get("sec-fetch-mode") == "navigate" and scope["method"] == "GET"
     if told.get("sec-fetch-site") in ("cross-site", "same-site"):
-        if leads_here and scope["path"] == "/":
+        if leads_here and get_route_path(scope) in ("", "/"):
             return
         raise RefusedError(403, "Another site may not use this page.")
 

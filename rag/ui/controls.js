@@ -9,10 +9,14 @@ const same = (one, other) => one && other && one.dataset.do === other.dataset.do
 const send = (from, text) => trigger(from.dataset.on || 'click',
   {do: from.dataset.do, key: from.dataset.key, text: text ?? ''});
 
+let asked = -Infinity;
 const press = pressed => {
   if (pressed.dataset.edits) return edit(pressed);
   if (pressed.dataset.on === 'copy') return copy(pressed);
-  if (pressed.dataset.once !== undefined) pressed.disabled = true;
+  if (pressed.dataset.on === 'ask') {  // twice is once
+    if (performance.now() - asked < 500) return;
+    asked = performance.now();
+  }
   send(pressed);
 };
 

@@ -1,5 +1,5 @@
-// Shows a conversation: a tree of parts, each with a key (k), classes (c), and either HTML (h) or
-// parts of its own (n). Only what differs is touched.
+// Shows a conversation: a tree of parts, each with a key (k), classes (c), and either HTML (h, also in
+// pieces) or parts of its own (n). Only what differs is touched.
 const list = document.createElement('div');
 list.className = 'turns';
 const spoken = document.createElement('div');
@@ -23,8 +23,14 @@ const patch = (parent, parts) => {
     if (child.className !== part.c) child.className = part.c;
     if (part.d) child.dir = part.d;
     if (part.n) patch(child, part.n);
-    else if (child.shown !== part.h && !child.querySelector('form.edit')) {
-      child.innerHTML = child.shown = part.h;
+    else {
+      const html = [part.h].flat().join('');
+      if (child.shown === html || child.querySelector('form.edit')) continue;
+      child.innerHTML = child.shown = html;
+      for (const mark of child.querySelectorAll('.cite')) {
+        Object.assign(mark, {type: 'button', title: mark.getAttribute('aria-label')});
+        Object.assign(mark.dataset, {on: 'open', do: 'cite', key: mark.dataset.cite});
+      }
     }
   }
   old.forEach(child => child.remove());

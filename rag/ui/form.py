@@ -33,6 +33,11 @@ LANGUAGES = ("English", "Deutsch", "Español", "Français", "Italiano", "Portugu
 """Languages of an answer that are offered; any other can be typed."""
 
 
+TOLD = (
+    "Models below a billion parameters, such as the default one, are not told: they lose their way."
+)
+
+
 class Form:
     """The fields, and their handlers over the backend they share."""
 
@@ -57,10 +62,11 @@ class Form:
                 ]
             with gr.Row():
                 self.fields += [
-                    gr.Dropdown(STYLES, label=TEXTS("Style")),
+                    gr.Dropdown(STYLES, label=TEXTS("Style"), info=TEXTS(TOLD)),
                     gr.Dropdown(
                         ["", *LANGUAGES],
                         label=TEXTS("Language of the answer"),
+                        info=TEXTS(TOLD),
                         allow_custom_value=True,
                     ),
                 ]
@@ -71,10 +77,15 @@ class Form:
 
     def wire(self, on: Callable[..., Any]) -> None:
         """Have the fields kept when a person changes them. `on` is the page's."""
-        for field in self.fields:
-            # Of what is typed while something is being kept, the last is kept too.
-            settings = {"concurrency_limit": None, "trigger_mode": "always_last"}
-            on(field.input, self.keep, inputs=self.fields, **settings)
+        # What is pasted into a text is no input to Gradio.
+        for changed in (*(field.input for field in self.fields), self.fields[-1].blur):
+            on(
+                changed,
+                self.keep,
+                inputs=self.fields,
+                concurrency_limit=None,
+                trigger_mode="always_last",  # else letters that follow quickly are lost
+            )
         on(self.reset_button.click, self.reset, outputs=self.fields, concurrency_limit=None)
 
     def shown(self, session: Session, say: Say) -> tuple[Any, ...]:

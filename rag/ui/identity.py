@@ -24,10 +24,15 @@ POLICY = (
 
 
 class Identity:
-    """ASGI middleware: gives each browser a cookie, and each answer the page's policy."""
+    """ASGI middleware: gives each browser a cookie, and each answer the page's policy.
 
-    def __init__(self, app: ASGIApp):
+    Behind a proxy that shows the page under a path, `root_path`, the cookie is kept for that path:
+    what else is served at the host does not see it.
+    """
+
+    def __init__(self, app: ASGIApp, root_path: str = ""):
         self.app = app
+        self.root_path = root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -37,8 +42,8 @@ class Identity:
         # Not by the standard library, which raises at the odd cookies of other programs.
         known = token_of(request.cookies.get(COOKIE))
         # Only the page itself gives out identities, and what programs read first in its place:
-        # all other requests come after it.
-        begins = scope["path"] in ("/", "/config")
+        # all other requests come after it. A proxy may have left the path as it was.
+        begins = scope["path"].removeprefix(self.root_path) in ("", "/", "/config")
         fresh = secrets.token_urlsafe(32) if begins and not known else None
         # Several proxies, several schemes: the first is the browser's.
         proto = request.headers.get("x-forwarded-proto", scope["scheme"])
@@ -53,10 +58,8 @@ class Identity:
                 if fresh:
                     # In the frame of another site, as on a Space, only such a cookie is kept.
                     site = "SameSite=None; Secure; Partitioned" if https else "SameSite=Lax"
-                    answer.append(
-                        "Set-Cookie",
-                        f"{COOKIE}={fresh}; Path=/; Max-Age={YEAR}; HttpOnly; {site}",
-                    )
+                    kept = f"Path={self.root_path or '/'}; Max-Age={YEAR}"
+                    answer.append("Set-Cookie", f"{COOKIE}={fresh}; {kept}; HttpOnly; {site}")
             await send(message)
 
         await self.app(scope, receive, with_headers)

@@ -4,12 +4,30 @@
   document.documentElement.lang = LANGUAGES.includes(language) ? language : 'en';
 
   // Where the list would cover the conversation, it is opened only when asked for.
-  if (window.innerWidth <= 900) document.querySelector('#left.open .toggle-button')?.click();
+  const uncover = () => {
+    if (window.innerWidth <= 900) document.querySelector('#left.open .toggle-button')?.click();
+  };
+  uncover();
+  document.querySelector('#conversations').addEventListener('click', event => {
+    if (event.target.closest('[data-do="new"], [data-do="show"]')) uncover();
+  });
 
   // Gradio's field has no name, and takes every script to run from left to right.
   const field = document.querySelector('#box textarea');
   field.dir = 'auto';
   field.setAttribute('aria-label', document.querySelector('#box [data-testid="block-info"]').textContent);
+
+  // Who presses twice asks once.
+  let asked = {text: '', at: 0};
+  const once = event => {
+    const key = event.target === field && event.key === 'Enter' && !event.shiftKey;
+    if (event.isComposing || !key && !event.target.closest('#box .submit-button')) return;
+    if (field.value === asked.text && event.timeStamp - asked.at < 500) {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+    } else asked = {text: field.value, at: event.timeStamp};
+  };
+  for (const kind of ['keydown', 'click']) window.addEventListener(kind, once, {capture: true});
 
   // A mark, its sentence and its place in the document light up together: those that are pointed
   // at, and those that the panel shows. By a rule instead of a class: what is shown is made anew

@@ -1,5 +1,6 @@
 """The page: its layout, and which handler answers which event."""
 
+import asyncio
 import html
 import json
 import os
@@ -10,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
+from starlette.routing import Route
 
 from rag.config import Config
 from rag.errors import ConfigurationError
@@ -21,6 +23,7 @@ from rag.ui.chat import Asking, Chat
 from rag.ui.conversations import Scope
 from rag.ui.disk import Disk
 from rag.ui.form import TEXTS, Form
+from rag.ui.health import Health
 from rag.ui.identity import Identity
 from rag.ui.jobs import Job
 from rag.ui.language import Say, said, translations
@@ -158,16 +161,19 @@ def build(backend: Backend) -> gr.Blocks:
         shelf = [documents, notes, scope, refreshing]
         asking = [model, scope, chosen]
 
+        def take(files: list[str], request: gr.Request) -> tuple[list[Job], tuple[Any, ...]]:
+            look = library.look(request)
+            return library.take(look.session, files), library.shelf(look, gr.update(value="mine"))
+
         async def ask(
             value: dict[str, Any], model: str, scope: Scope, chosen: list[str], request: gr.Request
         ) -> AsyncIterator[tuple[Any, ...]]:
             """Files in the question box are queued; the question waits for their words."""
             files: list[Job] = []
             if value["files"]:
-                look = library.look(request)
-                files = library.take(look.session, value["files"])
+                # Elsewhere: all streams of the page would wait for the disk.
+                files, shown = await asyncio.to_thread(take, value["files"], request)
                 value = {**value, "files": []}
-                shown = library.shelf(look, gr.update(value="mine"))
                 yield gr.skip(), gr.update(value=value), gr.skip(), *shown
                 scope = "mine"
             async for update in chat.ask(
@@ -184,6 +190,11 @@ def build(backend: Backend) -> gr.Blocks:
         ) -> AsyncIterator[Any]:
             async for update in chat.press(event, Asking(model, scope, tuple(chosen)), request):
                 yield update
+
+        async def expect(
+            value: dict[str, Any], model: str, scope: Scope, chosen: list[str], request: gr.Request
+        ) -> None:
+            await chat.expect(value, Asking(model, scope, tuple(chosen)), request)
 
         def load(request: gr.Request) -> tuple[Any, ...]:
             """What this browser had when it was here last."""
@@ -231,36 +242,34 @@ def build(backend: Backend) -> gr.Blocks:
 
         def forget_all(confirmed: bool, request: gr.Request) -> tuple[Any, ...]:
             if not confirmed:
-                return _nothing(len(loaded))
+                return _nothing(len(loaded) + 1)
             library.forget(request)
-            return load(request)
+            return *load(request), ""
 
         def on(trigger: Any, fn: Callable[..., Any], **settings: Any) -> Any:
             return trigger(fn, show_progress="hidden", api_visibility="private", **settings)
 
-        # While an answer is looked at, others are asked for and looked at.
-        writing = {
-            "concurrency_limit": ANSWERS_AT_ONCE,
-            "concurrency_id": "ask",
-            "trigger_mode": "multiple",
-        }
-        quick = {"concurrency_limit": None}
-        watching = {**quick, "trigger_mode": "multiple"}
+        # What is pressed while the last press is still being followed counts as well.
+        multiple = {"trigger_mode": "multiple"}
+        writing = {"concurrency_limit": ANSWERS_AT_ONCE, "concurrency_id": "ask", **multiple}
+        ticking = {"concurrency_limit": None}
+        quick = {**ticking, **multiple}
         loaded = [*view, *shelf, seen, heading, model, *form.fields]
 
         arrived = on(page.load, load, outputs=loaded, **quick)
-        on(arrived.then, chat.follow, outputs=view, **watching)
-        on(timer.tick, tick, outputs=[preparing, documents, model, timer], **quick)
+        on(arrived.then, chat.follow, outputs=view, **quick)
+        on(timer.tick, tick, outputs=[preparing, documents, model, timer], **ticking)
         on(box.submit, ask, inputs=[box, *asking], outputs=[*view, *shelf], **writing)
+        on(box.input, expect, inputs=[box, *asking], trigger_mode="always_last", **ticking)
         on(conversation.ask, press, inputs=asking, outputs=view, **writing)
         on(box.stop, chat.stop, **quick)
         for buttons in (conversation, conversations):
             done = on(buttons.click, chat.do, outputs=view, **quick)
-            on(done.then, chat.follow, outputs=view, **watching)
+            on(done.then, chat.follow, outputs=view, **quick)
         on(conversations.save, chat.export, outputs=download, **quick)
         on(conversation.open, panel_of.open, outputs=panel, **quick)
         on(panel.click, panel_of.open, outputs=panel, **quick)
-        on(refreshing.tick, library.tick, inputs=seen, outputs=[*shelf, seen], **quick)
+        on(refreshing.tick, library.tick, inputs=seen, outputs=[*shelf, seen], **ticking)
         on(files.upload, library.upload, inputs=files, outputs=shelf, **quick)
         # The list shows what came in; the drop zone is for the next files.
         on(files.upload, lambda: None, outputs=files, **quick)
@@ -274,7 +283,7 @@ def build(backend: Backend) -> gr.Blocks:
             forget.click,
             forget_all,
             inputs=confirmed,
-            outputs=loaded,
+            outputs=[*loaded, panel],
             js=_confirming(FORGET),
             **quick,
         )
@@ -308,9 +317,16 @@ def disk_of(config: Config) -> Disk:
 
 
 def launch(
-    page: gr.Blocks, config: Config, host: str, *, share: bool = False, open_browser: bool = False
+    page: gr.Blocks,
+    config: Config,
+    host: str,
+    *,
+    share: bool = False,
+    open_browser: bool = False,
+    health: Health | None = None,
 ) -> str:
     """Serve the page at `host` and return its local address; the caller's thread goes on.
+    `health` answers at /health.
 
     Raises ConfigurationError when the port is taken. A share link that cannot be had is said,
     and the page is served locally all the same.
@@ -340,8 +356,13 @@ def launch(
             css_paths=list(STYLES),
             js=PAGE.replace("LANGUAGES", json.dumps(sorted(translations()))),
             i18n=TEXTS,
+            root_path=config.root_path or None,
             app_kwargs={
-                "middleware": [Middleware(Identity), Middleware(Boundary, disk=disk_of(config))]
+                "middleware": [
+                    Middleware(Identity, root_path=config.root_path),
+                    Middleware(Boundary, disk=disk_of(config)),
+                ],
+                "routes": [Route("/health", health.answer)] if health else [],
             },
         )
     except OSError as error:

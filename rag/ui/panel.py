@@ -1,6 +1,7 @@
 """The panel beside the answer: what was clicked, in its place in the document."""
 
 import html
+import re
 from typing import TypeVar
 
 import gradio as gr
@@ -29,7 +30,7 @@ class Panel:
         kind, _, rest = key.partition(":")
         _, answer = find(look.conversation, rest)
         number = rest.rpartition(":")[2]
-        if not answer or not number.isdecimal():
+        if not answer or not re.fullmatch("[0-9]{1,6}", number):
             return ""
         citation = _nth(answer.citations, int(number)) if kind == "cite" else None
         if kind == "cite" and citation is None:

@@ -36,10 +36,15 @@ def encode(preferences: Preferences) -> str:
     return well_formed(json.dumps(asdict(preferences), ensure_ascii=False))
 
 
+def decode(kept: bytes) -> Preferences:
+    """What is in a file. Raises ValueError or ConfigurationError where it is damaged."""
+    return TypeAdapter(Preferences).validate_json(kept)
+
+
 def read(file: Path) -> Preferences:
     """What is kept in `file`; where that is damaged, nothing is set, which is logged."""
     try:
-        return TypeAdapter(Preferences).validate_json(file.read_bytes())
+        return decode(file.read_bytes())
     except FileNotFoundError:
         return Preferences()
     except (OSError, ValueError, ConfigurationError) as error:

@@ -6,6 +6,7 @@ Pure functions, no state.
 """
 
 import html
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +25,12 @@ from rag.ui.rendering import preparing
 Doing = Status | Preparation[Any] | Job
 """What an answer waits for: a step of its own, a model, or a file."""
 Part = dict[str, Any]
-"""`k`: its key among its neighbours; `c`: its classes; then either `h`: HTML, or `n`: parts."""
+"""`k`: its key among its neighbours; `c`: its classes; then either `h`: HTML, or `n`: parts.
+
+Of what is said, `h` is a list of pieces, which end with a mark: a mark that comes later changes
+only its sentence and the one after it.
+"""
+_SENTENCES = re.compile(r'(?<=</button>)|(?=<span class="sentence")')
 
 QUESTIONS = (
     "Where do my documents stay?",
@@ -129,7 +135,7 @@ def _answer(
         yield _part("reasoning", "", _reasoning(answer, say))
 
     for number, block in enumerate(_text(answer, shown)):
-        yield {**_part(f"text{number}", "said", block), "d": "auto"}
+        yield {"k": f"text{number}", "c": "said", "h": _SENTENCES.split(block), "d": "auto"}
     if doing:
         yield _part("status", "status", _doing(doing, say))
     if answer.error:
@@ -217,10 +223,8 @@ def cite(key: str, citation: Citation, answer: Answer, say: Say) -> str:
             missing = ", ".join(citation.missing)
             title += ". " + say("Partly: it does not say {missing}", missing=missing)
     name = html.escape(title)
-    return (
-        f'<button type="button" class="cite {kind}" data-on="open" data-do="cite" '
-        f'data-key="{key}" data-cite="{key}" aria-label="{name}" title="{name}">{shown}</button>'
-    )
+    # There is one for each sentence: the page adds what all of them have.
+    return f'<button class="cite {kind}" data-cite="{key}" aria-label="{name}">{shown}</button>'
 
 
 def _sources(answer: Answer, say: Say) -> str:

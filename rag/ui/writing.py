@@ -117,17 +117,21 @@ class Writing:
 
     def _answer(self) -> None:
         """Write the answer; what goes wrong becomes a part of it."""
-        answer = self.answer
+        answer, metrics = self.answer, self.backend.metrics
+        metrics.answering.inc()
         try:
             self._write()
         except (RivuletError, NotImplementedError) as error:
+            metrics.failed(error)
             answer.error, answer.finish_reason = str(error), "error"
-        except Exception:
+        except Exception as error:
+            metrics.failed(error)
             number = uuid.uuid4().hex[:8]
             logger.exception("Error %s while answering", number)
             answer.error = f"Something went wrong (error {number} in the log). Ask again."
             answer.finish_reason = "error"
         answer.finish_reason = answer.finish_reason or "stopped"
+        metrics.answered(answer)
 
     def _give_back(self) -> None:
         """Keep the answer, and have the next one begun."""
@@ -154,7 +158,7 @@ class Writing:
             if self.conversation.stop.wait(0.2) or self._stopped:
                 return
         llm = waiting[-1].result()
-        retriever = None if scope == "none" else _Searching(self.backend, self.session, self.turn)
+        retriever = None if scope == "none" else Searching(self.backend, self.session, self.turn)
         with closing(
             answer_as_set(
                 self.turn.question,
@@ -163,7 +167,7 @@ class Writing:
                 self.backend.config,
                 self.backend.embedding.result() if retriever else None,
                 self.backend.rerank if retriever else None,
-                self._history(),
+                history(_before(self.conversation.turns, self.turn)),
                 self.turn.options,
                 self.search_for,
             )
@@ -199,21 +203,6 @@ class Writing:
                     self.doing = None
             self._changed()
 
-    def _history(self) -> list[ChatMessage]:
-        """What was said before this turn; of several answers the last."""
-        turns = self.conversation.turns
-        before = turns[: turns.index(self.turn)] if self.turn in turns else []
-        return [
-            message
-            for turn in before
-            for answer in turn.answers[-1:]
-            if answer.text
-            for message in (
-                ChatMessage("user", turn.question),
-                ChatMessage("assistant", answer.text, answer.finish_reason),
-            )
-        ]
-
     def keep(self) -> None:
         """Save the conversation. An answer is given also where the disk is full."""
         try:
@@ -237,7 +226,7 @@ class Writing:
             suggest(
                 asked,
                 Sources(answer.sources, answer.others),
-                _Searching(self.backend, self.session, self.turn),
+                Searching(self.backend, self.session, self.turn),
                 self.backend.config,
                 self.backend.embedding.result(),
                 self.backend.catalog.prepare(answer.model).result(),
@@ -253,8 +242,26 @@ class Writing:
             self._changed()
 
 
+def history(turns: Sequence[Turn]) -> list[ChatMessage]:
+    """What was said in `turns`; of several answers the last."""
+    return [
+        message
+        for turn in turns
+        for answer in turn.answers[-1:]
+        if answer.text
+        for message in (
+            ChatMessage("user", turn.question),
+            ChatMessage("assistant", answer.text, answer.finish_reason),
+        )
+    ]
+
+
+def _before(turns: Sequence[Turn], turn: Turn) -> Sequence[Turn]:
+    return turns[: turns.index(turn)] if turn in turns else ()
+
+
 @dataclass(frozen=True)
-class _Searching:
+class Searching:
     """A retriever over what one session may see, and one question is to be answered from."""
 
     backend: Backend

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -50,6 +49,7 @@ from tests.behaviours.parts import (
     started,
 )
 from tests.ui.conftest import asks, upload
+from tests.ui.pages import Page, eventually
 
 upload = upload
 
@@ -182,12 +182,11 @@ def test_20_what_a_follow_up_to_a_small_model_searches_for_can_be_seen(
 def test_20_the_page_shows_the_question_that_was_searched_for(backend: Backend) -> None:
     llm = Model("It is a nut.", "What of the walnut <b>tree</b>?", "It grows.")
     backend.catalog.put("stepwise", llm)
-    chat, me = Chat(backend), asks(1)
-    *_, first = chat.ask({"text": "What is a walnut?", "files": []}, "stepwise", "samples", me)
-    *_, last = chat.ask({"text": "And the tree?", "files": []}, "stepwise", "samples", me)
-    shown = [part["text"] for part in last[0][-1]["content"]]
-    assert any("What of the walnut &lt;b&gt;tree" in text for text in shown)
-    assert not any("searched for" in part["text"] for part in first[0][-1]["content"])
+    page = Page(Chat(backend), asks(1))
+    page.ask("What is a walnut?", model="stepwise")
+    assert page.text("searched") == ""
+    page.ask("And the tree?", model="stepwise")
+    assert "searched for: What of the walnut <b>tree</b>?" in page.text("searched")
 
 
 # 21
@@ -389,18 +388,20 @@ def test_21_a_cut_connection(index: VectorStoreIndex, server: Any) -> None:
 
 def test_21_on_the_page_too(backend: Backend) -> None:
     backend.catalog.put("fails", Model(["Half", Boom("oh")]))
-    chat, me = Chat(backend), asks(1)
-    list(chat.ask({"text": "One?", "files": []}, "fails", "samples", me))
+    page = Page(Chat(backend), asks(1))
+    page.ask("One?", model="fails")
     gate = threading.Event()
     backend.catalog.put("slow", Model("Condensed?", ["Half", gate]))
-    views = chat.ask({"text": "Two?", "files": []}, "slow", "samples", me)
-    for _ in views:
-        if chat.session(me).turns[-1].answer:
-            break
-    chat.stop(me)
-    list(views)
+    reading = page.asks("Two?", "slow")
+    eventually(lambda: page.questions == ["One?", "Two?"] and page.said == "Half")
+    page.stop()
+    reading.end()
     gate.set()
-    kept = [(t.question, t.answer, t.finish_reason) for t in chat.session(me).turns]
+    kept = [
+        (turn.question, answer.text, answer.finish_reason)
+        for turn in page.conversation.turns
+        for answer in turn.answers
+    ]
     assert kept == [("One?", "Half", "error"), ("Two?", "Half", "stopped")]
 
 
@@ -612,7 +613,7 @@ def test_22_two_pages_at_the_same_time(
 ) -> None:
     """Two browsers, each with a document and a model of its own."""
     chat, library = Chat(backend), Library(backend)
-    browsers = dict(zip(MARKERS, (asks(1), asks(2)), strict=True))
+    pages = {marker: Page(chat, asks(n)) for n, marker in enumerate(MARKERS, start=1)}
     llms = {marker: Parrot() for marker in MARKERS}
     for marker, llm in llms.items():
         backend.catalog.put(marker, llm)
@@ -620,19 +621,14 @@ def test_22_two_pages_at_the_same_time(
 
     def visit(marker: str) -> Callable[[], list[Any]]:
         def run() -> list[Any]:
-            me = browsers[marker]
+            page = pages[marker]
             text = "\n\n".join(document.text for document in notes(marker))
-            shown: list[Any] = list(library.upload([upload(f"{marker}.txt", text)], me))
-            end = time.monotonic() + GUARD
-            while chat.session(me).jobs and time.monotonic() < end:  # it goes in behind the page
-                time.sleep(0.01)
-            both.wait()
+            shown: list[Any] = list(library.upload([upload(f"{marker}.txt", text)], page.request))
+            eventually(lambda: not page.session.jobs)  # it goes in behind the page
             for turn in range(3):
-                box = {"text": f"Walnut question {turn} of {marker}?", "files": []}
-                views = chat.ask(box, marker, "mine" if turn < 2 else "all", me)
-                shown.append(next(views))
-                both.wait()  # both have asked, neither has been answered
-                shown += views
+                both.wait()  # both ask at once
+                question = f"Walnut question {turn} of {marker}?"
+                shown += page.asks(question, marker, "mine" if turn < 2 else "all").end()
             return shown
 
         return run
@@ -646,38 +642,39 @@ def test_22_two_pages_at_the_same_time(
 
     shown = at_the_same_time(*map(visit, MARKERS))
     for marker, views in zip(MARKERS, shown, strict=True):
-        session = chat.session(browsers[marker])
-        assert [turn.finish_reason for turn in session.turns] == ["stop"] * 3
-        assert all(turn.model == marker for turn in session.turns)
-        assert all(marker in str(turn.sources) for turn in session.turns)
-        for seen in (str(views), str(session.turns), " ".join(llms[marker].prompts)):
+        page = pages[marker]
+        turns = page.conversation.turns
+        answers = [answer for turn in turns for answer in turn.answers]
+        assert [answer.finish_reason for answer in answers] == ["stop"] * 3
+        assert all(answer.model == marker for answer in answers)
+        assert all(marker in str(answer.sources) for answer in answers)
+        for seen in (str(views), str(turns), " ".join(llms[marker].prompts)):
             assert marker in seen
             assert other(marker) not in seen
-        assert len(backend.sessions.documents(session)) == 1
+        assert len(backend.sessions.documents(page.session)) == 1
     # What a third one sees is neither.
-    third = asks(3)
-    *_, last = chat.ask({"text": "Walnut?", "files": []}, MARKERS[0], "all", third)
-    assert "The sample speaks of walnuts" in str(last)
-    assert MARKERS[0] + "0" not in str(last)
-    assert MARKERS[1] not in str(last)
-    assert len(chat.session(third).turns) == 1
+    third = Page(chat, asks(3))
+    third.ask("Walnut?", model=MARKERS[0], scope="all")
+    assert "The sample speaks of walnuts" in third.said
+    assert MARKERS[0] + "0" not in str(third.parts)
+    assert MARKERS[1] not in str(third.parts)
+    assert len(third.conversation.turns) == 1
 
 
 def test_22_stopping_in_one_browser_does_not_stop_the_other(backend: Backend) -> None:
     gate = threading.Event()
     backend.catalog.put("slow", Model(["Half", gate, " more"]))
-    chat, one, two = Chat(backend), asks(1), asks(2)
-    box = {"text": "Walnut?", "files": []}
-    running = chat.ask(box, "slow", "samples", one)
-    for _ in running:
-        if chat.session(one).turns[0].answer:
-            break
-    chat.stop(two)
-    chat.clear(two)
+    chat = Chat(backend)
+    one, two = Page(chat, asks(1)), Page(chat, asks(2))
+    reading = one.asks("Walnut?", "slow")
+    eventually(lambda: one.said == "Half")
+    two.stop()
+    two.click("new").end()
+    two.click("delete", one.key).end()
     gate.set()
-    list(running)
-    (turn,) = chat.session(one).turns
-    assert (turn.answer, turn.finish_reason) == ("Half more", "stop")
+    reading.end()
+    (answer,) = one.conversation.turns[0].answers
+    assert (answer.text, answer.finish_reason) == ("Half more", "stop")
 
 
 def test_22_what_is_scripted_is_not_shared() -> None:

@@ -441,18 +441,18 @@ def test_10_streams_of_the_local_model_that_were_ended(
 def test_08_streams_of_the_local_model_that_failed(
     index: VectorStoreIndex, smollm: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
-    forward = smollm._model.forward
+    read = smollm._llama.read
     passes = 0
 
-    @functools.wraps(forward)
+    @functools.wraps(read)
     def failing(*args: Any, **kwargs: Any) -> Any:
         nonlocal passes
         passes += 1
         if passes % 3 == 0:
             raise RuntimeError("out of memory")
-        return forward(*args, **kwargs)
+        return read(*args, **kwargs)
 
-    monkeypatch.setattr(smollm._model, "forward", failing)
+    monkeypatch.setattr(smollm._llama, "read", failing)
     engine = engine_of(index, smollm, response_mode="generation", max_tokens=20)
     one = functools.partial(read_one, engine, ModelError)
     aone = functools.partial(aread_one, engine, ModelError)

@@ -304,24 +304,20 @@ TEXTS = [
 
 
 def forced(monkeypatch: pytest.MonkeyPatch, llm: HuggingFaceLLM, text: str) -> list[str]:
-    """Let the model write `text`, token by token, through all of transformers' `generate`."""
-    import torch
-
-    forward = llm._model.forward
+    """Let the model write `text`, token by token."""
+    read = llm._llama.read
     ids = [*llm._tokenizer.encode(text, add_special_tokens=False), llm._tokenizer.eos_token_id]
     at = 0
 
-    @functools.wraps(forward)
-    def forcing(*args: Any, **kwargs: Any) -> Any:
+    @functools.wraps(read)
+    def forcing(texts: Any, look: Any) -> list[int]:
         nonlocal at
-        output = forward(*args, **kwargs)
-        scores = torch.full_like(output.logits, -1e4)
-        scores[:, -1, ids[at]] = 1e4
+        if read(texts, look) == [-1]:  # a piece of the prompt
+            return [-1]
         at += 1
-        output.logits = scores
-        return output
+        return [ids[at - 1]]
 
-    monkeypatch.setattr(llm._model, "forward", forcing)
+    monkeypatch.setattr(llm._llama, "read", forcing)
     return [llm._tokenizer.decode([id_]) for id_ in ids[:-1]]
 
 
@@ -338,6 +334,19 @@ def spied(monkeypatch: pytest.MonkeyPatch, llm: HuggingFaceLLM) -> list[dict[str
     return calls
 
 
+def asked_of(monkeypatch: pytest.MonkeyPatch, llm: HuggingFaceLLM) -> list[Any]:
+    """What is to be computed, with its prompt in tokens and how they are chosen."""
+    stream = llm._batch.stream
+    answers: list[Any] = []
+
+    def spying(answer: Any) -> Any:
+        answers.append(answer)
+        return stream(answer)
+
+    monkeypatch.setattr(llm._batch, "stream", spying)
+    return answers
+
+
 @pytest.mark.slow
 def test_25_the_options_of_a_call_are_honoured(
     smollm: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch
@@ -346,16 +355,16 @@ def test_25_the_options_of_a_call_are_honoured(
         pieces, completion = read(smollm.stream(LONG, **options))
         return "".join(map(str, pieces)), completion
 
-    calls = spied(monkeypatch, smollm)
+    answers = asked_of(monkeypatch, smollm)
     short, ended = ask(max_tokens=3)
     long, _ = ask(max_tokens=9)
     assert (ended.finish_reason, ended.usage.completion_tokens) == ("length", 3)
     assert long.startswith(short)
     assert len(long) > len(short)
     ask(max_tokens=3, temperature=0.7)
-    assert (calls[-1]["do_sample"], calls[-1]["temperature"]) == (True, 0.7)
+    assert answers[-1].choice.temperature == 0.7
     assert ask(max_tokens=9, temperature=0)[0] == long  # greedy, whatever was asked before it
-    assert not calls[-1].get("do_sample")
+    assert not answers[-1].choice.temperature
     assert ask(max_tokens=9)[0] == long
     assert ask(max_tokens=9, stop=[long[5:8]])[0] == long[: long.index(long[5:8])]
 
@@ -401,7 +410,7 @@ def test_25_the_chat_template_is_used(
     index: VectorStoreIndex, smollm: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """The prompt is what the tokenizer's own template makes of the messages, once."""
-    calls = spied(monkeypatch, smollm)
+    answers = asked_of(monkeypatch, smollm)
     engine = engine_of(index, smollm, kind, max_tokens=2, system_prompt="Be brief.", **PLAIN)
     answered(engine)
     (hit,) = index.as_retriever(1).retrieve(QUESTION)
@@ -411,7 +420,7 @@ def test_25_the_chat_template_is_used(
     ]
     expected = smollm._tokenizer.apply_chat_template(messages, add_generation_prompt=True)
     expected = expected if isinstance(expected, list) else expected["input_ids"]
-    assert calls[0]["input_ids"][0].tolist() == list(expected)
+    assert answers[0].prompt == list(expected)
     assert "<|im_start|>assistant" in smollm._tokenizer.decode(expected)
 
 

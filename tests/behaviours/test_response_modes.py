@@ -520,15 +520,15 @@ def test_19_a_question_that_does_not_fit_is_a_clear_error(three: VectorStoreInde
 def test_19_the_local_models_prompts_fit_its_window(
     smollm: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch, text: str, mode: str
 ) -> None:
-    """Counted where they arrive: at transformers' `generate`."""
+    """Counted where they arrive: where answers are computed."""
     lengths = []
-    generate = smollm._model.generate
+    stream = smollm._batch.stream
 
-    def spied(*args: Any, **kwargs: Any) -> Any:
-        lengths.append(kwargs["input_ids"].shape[1])
-        return generate(*args, **kwargs)
+    def spied(answer: Any) -> Any:
+        lengths.append(len(answer.prompt))
+        return stream(answer)
 
-    monkeypatch.setattr(smollm._model, "generate", spied)
+    monkeypatch.setattr(smollm._batch, "stream", spied)
     monkeypatch.setattr(smollm, "context_window", 256)
     engine = engine_of(index_of(1), smollm, response_mode=mode, max_tokens=4)
     engine.retriever = Found([f"{number}. " + text * 8 for number in range(3)])

@@ -63,6 +63,7 @@ from tests.behaviours.parts import (
     within,
 )
 from tests.ui.conftest import asks
+from tests.ui.pages import Page
 
 STREAMING_MODES = [
     mode for mode in get_args(ResponseMode) if mode not in ("no_text", "context_only")
@@ -612,7 +613,7 @@ def forward(
     monkeypatch: pytest.MonkeyPatch, llm: HuggingFaceLLM, fails_at: int, error: BaseException
 ) -> None:
     """Let the pass through the model number `fails_at` raise `error`."""
-    real = llm._model.forward
+    real = llm._llama.read
     passes = 0
 
     @functools.wraps(real)
@@ -623,7 +624,7 @@ def forward(
         passes += 1
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(llm._model, "forward", counting)
+    monkeypatch.setattr(llm._llama, "read", counting)
 
 
 def workers() -> list[str]:
@@ -742,13 +743,11 @@ def test_09_also_where_a_call_before_the_last_was_cut(server: Any, number: int) 
 
 def test_09_the_page_says_so(backend: Backend) -> None:
     backend.catalog.put("cut", Model(["It", Completion("truncated")]))
-    chat = Chat(backend)
-    me = asks(1)
-    *_, last = chat.ask({"text": QUESTION, "files": []}, "cut", "samples", me)
-    parts = [part["text"] for part in last[0][-1]["content"]]
-    assert parts[0] == "It"
-    assert "cut off" in parts[-1]
-    assert chat.session(me).turns[-1].finish_reason == "truncated"
+    page = Page(Chat(backend), asks(1))
+    answer = page.ask(QUESTION, model="cut")
+    assert page.said == "It"
+    assert "cut off" in page.text("facts")
+    assert answer.finish_reason == "truncated"
 
 
 def test_09_the_terminal_says_so(

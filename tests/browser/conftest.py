@@ -118,7 +118,7 @@ def scripted_app(
     return App(config, embedding or HashEmbedding(), models)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def real_app(
     tmp_path_factory: pytest.TempPathFactory, smollm_path: Path, minilm_path: Path, models_dir: Path
 ) -> Iterator[App]:
@@ -136,7 +136,7 @@ def app(real_app: App) -> App:
     return real_app
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     """An installed Chromium, else Playwright's own; without either a skip, in CI a failure."""
     installed = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -236,7 +236,7 @@ def harbour(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def scripted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """An app of two models that say what a test has them say."""
     data_dir = tmp_path_factory.mktemp("scripted")

@@ -1,9 +1,12 @@
 """What a person does at the page, and what they see of it."""
 
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 
+from rag.answering.suggestions import WRITE
+from rag.llms.scripted import ScriptedLLM
 from tests.browser.conftest import PATIENCE
 
 
@@ -68,3 +71,12 @@ def conversations(page: Page) -> list[str]:
 def mark(page: Page, number: int) -> Locator:
     """The mark behind a checked sentence."""
     return page.locator("#chat button.cite").nth(number)
+
+
+def asked_of(llm: ScriptedLLM) -> list[tuple[str, dict[str, Any]]]:
+    """What the model was told for each answer, and how it was set; not what it was asked to
+    suggest."""
+    told = ["\n".join(message.content for message in call) for call in llm.calls]
+    wish = WRITE.rpartition("\n")[2]
+    pairs = zip(told, llm.options, strict=True)
+    return [(text, options) for text, options in pairs if wish not in text]

@@ -17,6 +17,7 @@ from tests.browser.conftest import LINES, App, NewPage, Says, Screenshot, script
 from tests.browser.steps import (
     answer,
     ask,
+    asked_of,
     conversations,
     mark,
     panel,
@@ -180,7 +181,7 @@ def test_an_answer_goes_on_over_a_reload(page: Page, says: Says) -> None:
     expect(page.locator("#box .stop-button")).to_be_visible()
     wait_for_answers(page, 1)
     assert answer(page) == SLOW
-    assert len(llm.calls) == 1  # it is the same answer
+    assert len(asked_of(llm)) == 1  # it is the same answer
 
 
 def test_stop_after_a_reload(page: Page, says: Says) -> None:
@@ -236,7 +237,7 @@ def test_what_was_searched_for_is_shown_and_can_be_changed(
     expect(searched).to_contain_text("searched for: What does a berth cost a night?")
     wait_for_answers(page, 2)
     assert asked(page) == ["What does the keeper do?", "And its colour?"]
-    assert "What does a berth cost a night?" in llm.calls[-1][-1].content
+    assert "What does a berth cost a night?" in asked_of(llm)[-1][0]
 
 
 def test_an_error_stands_where_the_answer_was_and_retry_asks_again(
@@ -301,6 +302,32 @@ def test_further_questions_are_asked_by_a_click(
     assert asked(page) == ["What is a token?", "What is a passage?"]
 
 
+def test_the_next_question_does_not_wait_for_suggestions(page: Page, says: Says) -> None:
+    """They are asked of the model as well, which takes its time; so does who presses twice."""
+    says("Yes.", first_token=2)
+    ask(page, "What is a token?")
+    wait_for_answers(page, 1)
+    page.locator("#box textarea").fill("What is a passage?")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    expect(page.locator("#chat .status")).to_be_visible()
+    wait_for_answers(page, 2)
+    assert asked(page) == ["What is a token?", "What is a passage?"]
+    expect(page.locator("#box textarea")).to_have_value("")
+
+
+def test_another_question_stops_the_answer_before(page: Page, says: Says) -> None:
+    says(SLOW, tokens_per_second=5)
+    ask(page, "Tell me more.")
+    expect(page.locator("#chat .said")).to_contain_text("word2")
+    says("Yes.")
+    ask(page, "What is a token?")
+    wait_for_answers(page, 2)
+    assert asked(page) == ["Tell me more.", "What is a token?"]
+    expect(page.locator("#chat .facts").first).to_contain_text("stopped")
+    assert answer(page, 1) == "Yes."
+
+
 def test_thumbs_and_comments_are_kept_for_who_runs_the_page(
     app: App, page: Page, says: Says
 ) -> None:
@@ -350,7 +377,7 @@ def test_chosen_documents_and_plain_chat(page: Page, says: Says, tmp_path: Path)
     ask(page, "Hello there")
     wait_for_answers(page, 3)
     assert page.locator("#chat .answer").nth(2).locator("button.source, .cite").count() == 0
-    assert llm.calls[-1][-1].content == "Hello there"
+    assert asked_of(llm)[-1][0].endswith("\nHello there")  # and what was said before
 
 
 def choose(page: Page, field: str, option: str) -> None:

@@ -15,6 +15,7 @@ from tests.browser.steps import (
     ask,
     conversations,
     documents,
+    mark,
     panel,
     source_text,
     sources,
@@ -53,6 +54,29 @@ def test_suggested_question_grows_in_steps_and_ends_with_sources(
     assert "SmolLM2-135M-Instruct" in facts
     assert "first token" in facts
     assert "tokens/s" in facts
+
+
+def test_from_any_sentence_to_the_marked_line_of_a_pdf_of_ones_own(
+    page: Page, harbour: Path, screenshot: Screenshot
+) -> None:
+    """What a newcomer does: a PDF, a question, a click on the mark behind a sentence."""
+    upload_and_wait(page, harbour)
+    ask(page, "How often does the keeper paint the tower?")
+    wait_for_answers(page, 1)
+    assert "9 years" in answer(page)
+    marks = page.locator("#chat button.cite")
+    assert marks.count() == page.locator("#chat .sentence").count() >= 1
+    for number in range(marks.count()):
+        mark(page, number).click()
+        expect(page.locator("#panel .sheet .spot").first).to_be_in_viewport()
+        expect(page.locator("#panel .viewer-quote")).to_contain_text(
+            "The keeper paints the whole tower white every 9 years."
+        )
+        page.keyboard.press("Escape")
+        expect(panel(page)).to_have_count(0)
+    mark(page, 0).click()
+    panel(page).wait_for()
+    screenshot(page, "newcomer")
 
 
 def _pdf(path: Path, text: str) -> None:
@@ -287,7 +311,7 @@ def test_forgetting_while_a_file_is_on_its_way_leaves_nothing(
     page.locator("[aria-label='My documents']").get_by_text("embedded").wait_for()
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Forget everything").click()
-    expect(page.locator("[aria-label='My documents']")).to_have_count(0)
+    expect(page.locator("[aria-label='My documents']")).to_have_count(0, timeout=PATIENCE)
     page.wait_for_timeout(1000)
     assert page.locator("#notes").inner_text().strip() == ""
     assert documents(page) == []

@@ -5,7 +5,7 @@ from playwright.sync_api import Page, expect
 
 from rag.config import DEFAULT_MODEL
 from tests.browser.conftest import App, NewPage, Says, Screenshot
-from tests.browser.steps import answer, ask, sources, wait_for_answers
+from tests.browser.steps import answer, ask, asked_of, sources, wait_for_answers
 
 pytestmark = pytest.mark.browser
 
@@ -54,10 +54,9 @@ def test_each_setting_acts_and_reset_takes_all_back(
     wait_for_answers(page, 1)
     expect(sources(page)).to_have_count(2)
     assert len(answer(page).split()) == 16
-    expect(page.locator("#chat .facts")).to_contain_text("length limit")
-    assert llm.options[-1]["max_tokens"] == 16
-    assert llm.options[-1]["temperature"] == 0.7
-    told = "\n".join(message.content for message in llm.calls[-1])
+    expect(page.locator("#chat .facts")).to_contain_text("cut short")
+    told, options = asked_of(llm)[-1]
+    assert (options["max_tokens"], options["temperature"]) == (16, 0.7)
     assert "You are a lighthouse keeper." in told
     assert "in a full sentence of simple words" in told
     assert "Deutsch" in told
@@ -77,8 +76,8 @@ def test_each_setting_acts_and_reset_takes_all_back(
     ask(page, "How does streaming work?")
     wait_for_answers(page, 2)
     expect(sources(page, 1)).to_have_count(3)
-    assert llm.options[-1]["max_tokens"] == 256
-    told = "\n".join(message.content for message in llm.calls[-1])
+    told, options = asked_of(llm)[-1]
+    assert options["max_tokens"] == 256
     assert "lighthouse" not in told
     assert "Deutsch" not in told
 
@@ -92,13 +91,13 @@ def test_settings_belong_to_their_session(new_page: NewPage, says: Says) -> None
     saved(one)
     ask(other, "How does streaming work?")
     wait_for_answers(other, 1)
-    assert "secret" not in "".join(message.content for message in llm.calls[-1])
+    assert "secret" not in asked_of(llm)[-1][0]
     other.reload()
     open_settings(other)
     expect(other.get_by_label("System prompt")).to_have_value("")
     ask(one, "How does streaming work?")
     wait_for_answers(one, 1)
-    assert "secret" in "".join(message.content for message in llm.calls[-1])
+    assert "secret" in asked_of(llm)[-1][0]
 
 
 def test_the_model_that_was_asked_last_is_offered_first(page: Page, says: Says) -> None:

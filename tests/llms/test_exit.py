@@ -21,6 +21,7 @@ atexit.register(tell)
 class Fake(HuggingFaceLLM):
     def __init__(self):
         self.model_name, self.max_tokens, self._line = "fake", 9, deque()
+        self._batch = None
 
     def _generate(self, messages, limit, temperature, stops, stopped, hand_over):
         while not stopped.is_set():

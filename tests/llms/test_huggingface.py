@@ -1,4 +1,4 @@
-"""`HuggingFaceLLM` with the real default model."""
+"""`HuggingFaceLLM` with the real default model, computed quickly and by transformers."""
 
 import functools
 import gc
@@ -19,15 +19,45 @@ from rag.errors import (
     ModelError,
     ModelUnavailableError,
 )
-from rag.llms import huggingface
-from rag.llms.huggingface import LOOP, HuggingFaceLLM, _Turn
+from rag.llms import batching, huggingface, writing
+from rag.llms.huggingface import HuggingFaceLLM, _Turn
 from rag.llms.protocol import TextStream
+from rag.llms.writing import LOOP
 from rag.types import ChatMessage, Completion, Prefill, Queued
 from tests.llms.conftest import read
 
 pytestmark = pytest.mark.slow
 
 GUARD = 60
+
+
+@pytest.fixture(scope="session")
+def plain(models_dir: Path) -> HuggingFaceLLM:
+    """The default model, computed by transformers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(HuggingFaceLLM, "_made_quick", lambda *_: None)
+        return HuggingFaceLLM(models_dir=models_dir)
+
+
+@pytest.fixture(scope="session", params=["quick", "plain"])
+def smollm(request: pytest.FixtureRequest, plain: HuggingFaceLLM) -> HuggingFaceLLM:
+    return plain if request.param == "plain" else request.getfixturevalue("quick")
+
+
+@pytest.fixture(scope="session")
+def quick(models_dir: Path) -> HuggingFaceLLM:
+    llm = HuggingFaceLLM(models_dir=models_dir)
+    assert llm._batch
+    return llm
+
+
+@pytest.fixture(autouse=True)
+def _nothing_kept(quick: HuggingFaceLLM) -> None:
+    """What is counted does not depend on the tests before."""
+    assert quick._batch
+    quick._batch.prefixes.forget()
+
+
 ASKED = [ChatMessage("user", "Write a story about a fox.")]
 
 
@@ -50,7 +80,8 @@ def counted_forwards(
     monkeypatch: pytest.MonkeyPatch, llm: HuggingFaceLLM, fails_at: int | None = None
 ) -> list[int]:
     """Grows by one for each pass through the model; number `fails_at` raises an error."""
-    forward = llm._model.forward
+    owner, name = (llm._llama, "read") if llm._batch else (llm._model, "forward")
+    forward = getattr(owner, name)
     passes: list[int] = []
 
     @functools.wraps(forward)
@@ -60,11 +91,13 @@ def counted_forwards(
         passes.append(len(passes))
         return forward(*args, **kwargs)
 
-    monkeypatch.setattr(llm._model, "forward", counting)
+    monkeypatch.setattr(owner, name, counting)
     return passes
 
 
 def workers() -> list[threading.Thread]:
+    """Those that go on."""
+    time.sleep(0.05)
     return [thread for thread in threading.enumerate() if thread.name.startswith("generate ")]
 
 
@@ -77,11 +110,23 @@ def writes(monkeypatch: pytest.MonkeyPatch, llm: HuggingFaceLLM, ids: list[int])
         for id_ in ids:
             streamer.put(torch.tensor([id_]))
 
-    monkeypatch.setattr(llm._model, "generate", generate)
+    left = list(ids)
+
+    def read(texts: list[Any], look: Any) -> list[int]:
+        for kept, tokens, _ in texts:
+            kept.tokens.extend(tokens)
+        return [left.pop(0) if left else llm._tokenizer.eos_token_id]
+
+    if llm._batch:
+        monkeypatch.setattr(llm._llama, "read", read)
+    else:
+        monkeypatch.setattr(llm._model, "generate", generate)
 
 
-def test_the_pieces_are_what_the_model_writes(smollm: HuggingFaceLLM) -> None:
-    tokenizer, model = smollm._tokenizer, smollm._model
+def test_the_pieces_are_what_the_model_writes(
+    smollm: HuggingFaceLLM, plain: HuggingFaceLLM
+) -> None:
+    tokenizer, model = plain._tokenizer, plain._model
     prompt = tokenizer.apply_chat_template(
         [{"role": "user", "content": ASKED[0].content}],
         add_generation_prompt=True,
@@ -116,7 +161,7 @@ def test_no_character_is_shown_broken(
     ids = smollm._tokenizer.encode(text, add_special_tokens=False)
     assert any("\ufffd" in smollm._tokenizer.decode([id_]) for id_ in ids)
     writes(monkeypatch, smollm, ids)
-    pieces, _ = ask(smollm, "Hello")
+    pieces, _ = ask(smollm, "Hello", len(ids))
     assert "".join(pieces) == text
     assert "\ufffd" not in "|".join(pieces)
 
@@ -124,8 +169,9 @@ def test_no_character_is_shown_broken(
 def test_a_character_cut_by_the_length_limit_is_left_out(
     smollm: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writes(monkeypatch, smollm, smollm._tokenizer.encode("ok 你🦜")[:-1])
-    pieces, _ = ask(smollm, "Hello")
+    ids = smollm._tokenizer.encode("ok 你🦜")[:-1]
+    writes(monkeypatch, smollm, ids)
+    pieces, _ = ask(smollm, "Hello", len(ids))
     assert "".join(pieces) == "ok 你"
 
 
@@ -141,9 +187,9 @@ def test_an_answer_that_repeats_itself_is_cut(
     sentence = "".join(f" Here comes fox {n}." for n in range(LOOP))
     ids = smollm._tokenizer.encode(sentence)
     writes(monkeypatch, smollm, ids)
-    assert "".join(ask(smollm, "Hello")[0]) == sentence
+    assert "".join(ask(smollm, "Hello", len(ids))[0]) == sentence
     writes(monkeypatch, smollm, ids * 3)
-    pieces, completion = ask(smollm, "Hello")
+    pieces, completion = ask(smollm, "Hello", 3 * len(ids))
     assert "".join(pieces) == sentence + smollm._tokenizer.decode(ids[:LOOP])
     assert completion.finish_reason == "length"
 
@@ -153,7 +199,7 @@ def test_25_each_token_is_decoded_once(
 ) -> None:
     """What is done for a token does not grow with the answer before it."""
     decoded: list[int] = []
-    make = huggingface.DecodeStream
+    make = writing.DecodeStream
 
     class Counting:
         def __init__(self, **options: Any):
@@ -166,12 +212,12 @@ def test_25_each_token_is_decoded_once(
     def whole(*_: Any, **__: Any) -> str:
         raise AssertionError("the answer so far is decoded again")
 
-    monkeypatch.setattr(huggingface, "DecodeStream", Counting)
+    monkeypatch.setattr(writing, "DecodeStream", Counting)
     for name in ("decode", "batch_decode", "convert_ids_to_tokens"):
         monkeypatch.setattr(smollm._tokenizer, name, whole)
     ids = list(range(1000, 1900))
     writes(monkeypatch, smollm, ids)
-    _, completion = ask(smollm, "Hello")
+    _, completion = ask(smollm, "Hello", len(ids))
     assert decoded == ids
     assert completion.usage.completion_tokens == 900
 
@@ -240,14 +286,12 @@ def test_an_option_of_transformers_ends_an_answer(
     assert completion.finish_reason == "stop"
 
 
-def test_several_tokens_in_one_step(
-    smollm: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_several_tokens_in_one_step(plain: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prompt lookup takes words that repeat from the prompt, several at once."""
     question = "Repeat: The quick brown fox jumps over the lazy dog."
-    whole, _ = ask(smollm, question, 20)
-    monkeypatch.setattr(smollm, "_generate_kwargs", {"prompt_lookup_num_tokens": 4})
-    assert ask(smollm, question, 20)[0] == whole
+    whole, _ = ask(plain, question, 20)
+    monkeypatch.setattr(plain, "_generate_kwargs", {"prompt_lookup_num_tokens": 4})
+    assert ask(plain, question, 20)[0] == whole
 
 
 @pytest.mark.parametrize("space", ["", "\n"])
@@ -318,10 +362,10 @@ def test_07_an_error_comes_after_text_that_could_have_become_a_stop_sequence(
 
 
 def test_two_questions_are_answered_in_turn(
-    smollm: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch
+    plain: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alone = ["".join(ask(smollm, question)[0]) for question in ("Name a colour.", "Name a city.")]
-    generate = smollm._generate
+    alone = ["".join(ask(plain, question)[0]) for question in ("Name a colour.", "Name a city.")]
+    generate = plain._generate
     running, most = 0, 0
 
     def counted(*args: Any) -> Completion:
@@ -333,11 +377,11 @@ def test_two_questions_are_answered_in_turn(
         finally:
             running -= 1
 
-    monkeypatch.setattr(smollm, "_generate", counted)
+    monkeypatch.setattr(plain, "_generate", counted)
     found: dict[str, str] = {}
 
     def reader(question: str) -> None:
-        found[question] = "".join(ask(smollm, question)[0])
+        found[question] = "".join(ask(plain, question)[0])
 
     threads = [
         threading.Thread(target=reader, args=(q,)) for q in ("Name a colour.", "Name a city.")
@@ -353,6 +397,7 @@ def test_two_questions_are_answered_in_turn(
 @pytest.fixture
 def not_far_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface, "AHEAD", 4)
+    monkeypatch.setattr(batching, "AHEAD", 4)
 
 
 @pytest.mark.usefixtures("not_far_ahead")
@@ -382,7 +427,7 @@ def test_answers_that_wait_for_their_readers_go_on_in_turn(smollm: HuggingFaceLL
             piece = next(streams[number], None)
             if piece is None:
                 left.remove(number)
-            elif piece and not isinstance(piece, Queued):
+            elif piece and isinstance(piece, str):
                 found[number].append(piece)
     assert found == wholes
     assert not workers()
@@ -433,12 +478,12 @@ def test_a_stream_that_is_never_read_costs_nothing(
     assert not passes
 
 
-def test_stopping_while_waiting_in_turn_does_not_wait(smollm: HuggingFaceLLM) -> None:
-    with _Turn(smollm._line, threading.Event()):
-        waiting = smollm.stream(ASKED, max_tokens=4)
+def test_stopping_while_waiting_in_turn_does_not_wait(plain: HuggingFaceLLM) -> None:
+    with _Turn(plain._line, threading.Event()):
+        waiting = plain.stream(ASKED, max_tokens=4)
         assert next(waiting) == ""
         assert next(piece for piece in waiting if piece) == Queued(1)
-        third = smollm.stream(ASKED, max_tokens=4)
+        third = plain.stream(ASKED, max_tokens=4)
         assert next(third) == ""
         closer = started(waiting.close)
         closer.join(5)
@@ -591,30 +636,30 @@ LONG = [ChatMessage("user", "Tell what happens. " + "The fox went on over the hi
 
 
 def test_a_model_that_is_not_small_reads_in_pieces_and_tells_how_far_it_is(
-    smollm: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch
+    plain: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, completion = read(smollm.stream(LONG, max_tokens=12))
+    whole, completion = read(plain.stream(LONG, max_tokens=12))
     assert completion.usage
     length = completion.usage.prompt_tokens
-    monkeypatch.setattr(smollm, "is_small", False)
+    monkeypatch.setattr(plain, "is_small", False)
     monkeypatch.setattr(huggingface, "PIECE", 200)
-    pieces: list[Any] = list(smollm.stream(LONG, max_tokens=12))
+    pieces: list[Any] = list(plain.stream(LONG, max_tokens=12))
     told = [piece for piece in pieces if isinstance(piece, Prefill)]
     assert told == [Prefill(done, length) for done in range(0, length, 200)]
     assert [piece for piece in pieces if isinstance(piece, str) and piece] == [
         piece for piece in whole if piece
     ]
-    short: list[Any] = list(smollm.stream(ASKED, max_tokens=2))
+    short: list[Any] = list(plain.stream(ASKED, max_tokens=2))
     assert not any(isinstance(piece, Prefill) for piece in short)
 
 
-def test_a_small_model_reads_all_at_once(smollm: HuggingFaceLLM) -> None:
-    pieces: list[Any] = list(smollm.stream(LONG * 3, max_tokens=1))
+def test_a_small_model_reads_all_at_once(plain: HuggingFaceLLM) -> None:
+    pieces: list[Any] = list(plain.stream(LONG * 3, max_tokens=1))
     assert not any(isinstance(piece, Prefill) for piece in pieces)
 
 
 def test_reading_is_stopped_between_two_layers(
-    smollm: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch
+    plain: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layers: list[int] = []
     reached, stopped = threading.Event(), threading.Event()
@@ -629,7 +674,7 @@ def test_reading_is_stopped_between_two_layers(
         return update(self, keys, values, layer, *args, **kwargs)
 
     monkeypatch.setattr(cache, "update", slow)
-    stream = smollm.stream(LONG)
+    stream = plain.stream(LONG)
     assert next(stream) == ""
     assert reached.wait(GUARD)
     closer = started(stream.close)
@@ -645,8 +690,8 @@ def test_reading_is_stopped_between_two_layers(
     "options", [{"use_cache": False}, {"cache_implementation": "static"}], ids=str
 )
 def test_a_model_with_a_cache_of_its_own_answers_the_same(
-    smollm: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+    plain: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
-    usual, _ = ask(smollm, "What is a fox?", 4)
-    monkeypatch.setattr(smollm, "_generate_kwargs", options)
-    assert ask(smollm, "What is a fox?", 4)[0] == usual
+    usual, _ = ask(plain, "What is a fox?", 4)
+    monkeypatch.setattr(plain, "_generate_kwargs", options)
+    assert ask(plain, "What is a fox?", 4)[0] == usual

@@ -22,7 +22,7 @@ GUARD = 20.0
 """Seconds after which a test gives up: a hang guard."""
 
 
-def soon(true: Callable[[], object]) -> None:
+def eventually(true: Callable[[], object]) -> None:
     """Wait until it is so."""
     until = time.monotonic() + GUARD
     while not true():
@@ -215,7 +215,7 @@ def leaves(parts: Sequence[dict[str, Any]]) -> list[tuple[str, BeautifulSoup]]:
             if "n" in part:
                 yield from walk(part["n"])
             else:
-                yield part["c"] or part["k"], BeautifulSoup(part["h"], "html.parser")
+                yield part["c"] or part["k"], BeautifulSoup("".join(part["h"]), "html.parser")
 
     return list(walk(parts))
 

@@ -1,5 +1,6 @@
 """A question's way through the page: the handlers, driven as Gradio drives them."""
 
+import asyncio
 import dataclasses
 import gc
 import json
@@ -25,12 +26,12 @@ from rag.types import ChatMessage, Document
 from rag.ui import chat as module
 from rag.ui import writing
 from rag.ui.backend import Backend
-from rag.ui.chat import MAX_QUESTION, Chat, find
+from rag.ui.chat import MAX_QUESTION, Asking, Chat, find
 from rag.ui.conversations import Answer, Conversation, Turn
 from rag.ui.jobs import Job
 from rag.ui.preferences import Preferences
 from rag.ui.sessions import Session, Sessions
-from tests.ui.pages import Gated, Page, Reading, event, said, skipped, soon
+from tests.ui.pages import Gated, Page, Reading, event, eventually, said, skipped
 
 MODEL = "scripted"
 GUARD = 20
@@ -102,7 +103,7 @@ def kept(page: Page, key: str = "") -> Conversation:
 def ended(page: Page) -> Answer:
     """The last answer, once it has ended."""
     answer = page.conversation.turns[-1].answers[-1]
-    soon(lambda: answer.finish_reason and not page.conversation.lock.locked())
+    eventually(lambda: answer.finish_reason and not page.conversation.lock.locked())
     return answer
 
 
@@ -135,14 +136,15 @@ class TestAsking:
     def test_what_is_done_stands_in_the_answers_place(self, page: Page, backend: Backend) -> None:
         backend.catalog.put("late", ScriptedLLM(ANSWER, first_token=0.3))
         reading = page.asks("Why?", "late")
-        soon(lambda: page.text("status"))
+        eventually(lambda: page.text("status"))
         assert page.said == ""
         reading.end()
         assert page.text("status") == ""
         assert page.said == ANSWER
 
     def test_the_box_is_emptied_at_once_and_busy_until_the_end(self, page: Page) -> None:
-        first, *between, last = page.asks("Why?").end()
+        first, *between, last, nothing = page.asks("Why?").end()
+        assert all(map(skipped, nothing))
         assert first[1]["value"] is None
         assert first[1]["stop_btn"] is True
         assert all("value" not in view[1] for view in between)  # what is typed meanwhile stays
@@ -314,20 +316,20 @@ class TestStopping:
     def test_stop_keeps_what_has_come(self, page: Page, gated: Gated) -> None:
         reading = half(page, gated)
         page.stop()
-        *_, last = reading.end()
+        reading.end()
         assert gated.closed.is_set()
         (answer,) = kept(page).turns[0].answers
         assert (answer.text, answer.finish_reason, answer.error) == ("Half", "stopped", "")
         assert answer.timings.first_token is not None
         assert page.said == "Half"
         assert "stopped" in page.text("facts")
-        assert last[1]["submit_btn"] is True
+        assert page.box["submit_btn"] is True
 
     def test_after_a_stop_the_model_is_not_touched(self, page: Page, backend: Backend) -> None:
         llm = ScriptedLLM("word " * 200, tokens_per_second=50)
         backend.catalog.put("steady", llm)
         reading = page.asks("Why?", "steady")
-        soon(lambda: llm.steps > 2)
+        eventually(lambda: llm.steps > 2)
         page.stop()
         reading.end()
         steps = llm.steps
@@ -359,7 +361,7 @@ class TestStopping:
     ) -> None:
         """Each has come in, and the last one is answered."""
         readings = [half(page, gated)] + [page.asks(f"{number}?", "gated") for number in range(5)]
-        soon(lambda: len(page.conversation.turns) == 6)
+        eventually(lambda: len(page.conversation.turns) == 6)
         gated.gate.set()
         for reading in readings:
             reading.end()
@@ -392,6 +394,25 @@ class TestStopping:
         assert kept(page).turns[0].answers == [answer]
         assert page.ask("And now?").text == ANSWER
 
+    def test_closing_the_outermost_generator_ends_the_looking_on(
+        self, page: Page, gated: Gated
+    ) -> None:
+        """In a loop that goes on, as Gradio's does: those inside are closed by it."""
+
+        async def visit() -> list[str]:
+            box = {"text": "Why?", "files": []}
+            views = page.chat.ask(box, Asking("gated", "samples"), page.request)
+            await anext(views)
+            (writing,) = page.chat._writings.values()
+            assert writing.watching == ["tab"]
+            await views.aclose()  # type: ignore[attr-defined]
+            await asyncio.sleep(0.05)
+            return list(writing.watching)
+
+        assert asyncio.run(visit()) == []
+        page.stop()
+        ended(page)
+
     def test_a_tab_that_closes_before_the_answer_began(
         self, page: Page, backend: Backend, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -406,11 +427,12 @@ class TestStopping:
     ) -> None:
         monkeypatch.setattr(module, "ALIVE", 0.02)
         reading = half(page, gated)
-        soon(lambda: page.said == "Half")
+        eventually(lambda: page.said == "Half")
         count = len(reading.views)
-        soon(lambda: len(reading.views) > count + 3)
-        silent = reading.views[count + 1 :]
-        assert all(skipped(update) for view in silent[:2] for update in view)
+        eventually(lambda: len(reading.views) > count + 3)
+        first, second, *_ = reading.views[count + 1 :]
+        assert first[0] is second[0]  # of which nothing is sent
+        assert all(map(skipped, (*first[1:], *second[1:])))
         gated.gate.set()
         reading.end()
 
@@ -974,7 +996,7 @@ class TestSuggestions:
         monkeypatch.setattr(writing, "suggest", suggest)
         reading = page.asks("Walnuts?")
         assert looking.wait(GUARD)
-        soon(lambda: page.box["submit_btn"])
+        eventually(lambda: page.box["submit_btn"])
         looking.clear()
         second = page.asks("Next?")
         reading.end()
@@ -1030,7 +1052,7 @@ class TestPreparing:
         unstarted.start()
         page = Page(Chat(unstarted), request_of(1))
         reading = page.asks("What of walnuts?")
-        soon(lambda: "Preparing" in page.text("status"))
+        eventually(lambda: "Preparing" in page.text("status"))
         go.set()
         reading.end()
         assert page.said == ANSWER
@@ -1043,7 +1065,7 @@ class TestPreparing:
         unstarted.start()
         page = Page(Chat(unstarted), request_of(1))
         reading = page.asks("Why?")
-        soon(lambda: "Preparing" in page.text("status"))
+        eventually(lambda: "Preparing" in page.text("status"))
         page.stop()
         reading.end()
         go.set()
@@ -1073,16 +1095,16 @@ class TestFiles:
     def test_it_is_answered_once_all_are_searchable_or_failed(self, page: Page) -> None:
         report, bad = self.job("report.pdf"), self.job("bad.pdf")
         reading = page.asks("Why?", files=[report, bad])
-        soon(lambda: "Reading report.pdf" in page.text("status"))
+        eventually(lambda: "Reading report.pdf" in page.text("status"))
         report.told(Searchable("report.pdf", "id", 900))
-        soon(lambda: "Reading bad.pdf" in page.text("status"))
+        eventually(lambda: "Reading bad.pdf" in page.text("status"))
         bad.ended = True
         reading.end()
         assert page.said == ANSWER
 
     def test_one_can_stop_waiting(self, page: Page) -> None:
         reading = page.asks("Why?", files=[self.job("report.pdf")])
-        soon(lambda: "Reading" in page.text("status"))
+        eventually(lambda: "Reading" in page.text("status"))
         page.stop()
         reading.end()
         assert page.conversation.turns[0].answers[0].finish_reason == "stopped"

@@ -79,6 +79,18 @@ def test_behind_https_it_is_kept_in_a_frame_too(client: TestClient) -> None:
     assert "; Secure; Partitioned" in over_https
 
 
+@pytest.mark.parametrize("path", ["/", "/team/rivulet", "/team/rivulet/"])
+def test_behind_a_path_it_is_kept_for_that_path(path: str) -> None:
+    """Whether the proxy takes the path off or leaves it."""
+    app = Starlette(
+        routes=[Route("/", who), Route("/team/rivulet", who), Route("/team/rivulet/", who)],
+        middleware=[Middleware(Identity, root_path="/team/rivulet")],
+    )
+    given = cookie(TestClient(app).get(path))
+    assert given is not None
+    assert "; Path=/team/rivulet; " in given
+
+
 @pytest.mark.parametrize("path", ["/who", "/fails", "/nothing-here"])
 def test_other_requests_give_out_none(client: TestClient, path: str) -> None:
     assert cookie(client.get(path)) is None

@@ -1,0 +1,1 @@
+"""data folder -> a data folder in order, and copies of it: check, backup, restore."""

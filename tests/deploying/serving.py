@@ -1,0 +1,31 @@
+"""An app process as `app.py` makes one, with a scripted model and hashed embeddings.
+
+`python -m tests.deploying.serving DATA_DIR`; all else comes from the environment.
+"""
+
+import dataclasses
+import sys
+import threading
+from pathlib import Path
+
+from rag.config import Config
+from rag.index.embedding import HashEmbedding
+from rag.llms.scripted import ScriptedLLM
+from rag.ui.backend import Backend
+from rag.ui.health import Health
+from rag.ui.page import build, launch
+
+WORDS = 30
+PER_SECOND = 20
+
+if __name__ == "__main__":
+    config = dataclasses.replace(
+        Config.from_env(), data_dir=Path(sys.argv[1]), model="scripted", embed_model="hash"
+    )
+    config.data_dir.mkdir(parents=True, exist_ok=True)
+    backend = Backend(config, HashEmbedding())
+    words = " ".join(f"word{n}" for n in range(WORDS))
+    backend.catalog.put("scripted", ScriptedLLM(words, tokens_per_second=PER_SECOND))
+    launch(build(backend), config, "127.0.0.1", health=Health(backend))
+    backend.start()
+    threading.Event().wait()

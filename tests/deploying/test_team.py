@@ -1,0 +1,290 @@
+"""A team behind a real nginx: TLS, a path, two app processes and one Chroma server, on loopback."""
+
+import os
+import re
+import shutil
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.browser.conftest import free_port
+from tests.deploying.serving import PER_SECOND, WORDS
+from tests.integration.test_chroma_server import Running
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="nginx is another one there"),
+]
+ROOT = Path(__file__).parents[2]
+PATH = "/rivulet"
+PATIENCE = 120.0
+MAIN = """
+daemon off;
+master_process off;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    {site}
+}}
+"""
+
+
+class Team:
+    """All that runs."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.chroma = Running(folder)
+        self.ports = {"one": free_port(), "two": free_port()}
+        self.processes = {name: self._serve(name) for name in self.ports}
+        self.port = free_port()
+        self.nginx = self._proxy()
+        for name in self.ports:
+            self.wait_for(name)
+
+    def _serve(self, name: str) -> "subprocess.Popen[bytes]":
+        env = {
+            "PORT": str(self.ports[name]),
+            "RAG_ROOT_PATH": PATH,
+            "RAG_AUTH": "ann:secret,ben:secret",
+            "CHROMA_URL": self.chroma.at.url,
+            "RAG_MAX_FILE_MB": "5",
+        }
+        with (self.folder / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "tests.deploying.serving", str(self.folder / name)],
+                cwd=ROOT,
+                env={**os.environ, **env},
+                stdout=log,
+                stderr=log,
+            )
+
+    def _proxy(self) -> "subprocess.Popen[bytes]":
+        """nginx with the very block of the docs."""
+        certificate, key = self.folder / "cert.pem", self.folder / "key.pem"
+        subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+             "-keyout", key, "-out", certificate, *subject],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        docs = (ROOT / "docs" / "deploying.md").read_text("utf-8")
+        (site,) = re.findall(r"<!-- nginx -->\n```nginx\n(.+?)```", docs, re.S)
+        for stated, here in (
+            ("127.0.0.1:7861", f"127.0.0.1:{self.ports['one']}"),
+            ("127.0.0.1:7862", f"127.0.0.1:{self.ports['two']}"),
+            ("listen 443 ssl", f"listen 127.0.0.1:{self.port} ssl"),
+            ("docs.example.org;", "localhost;"),
+            ("/etc/ssl/certs/docs.example.org.pem", str(certificate)),
+            ("/etc/ssl/private/docs.example.org.key", str(key)),
+        ):
+            assert site.count(stated) == 1, stated
+            site = site.replace(stated, here)
+        (self.folder / "nginx.conf").write_text(MAIN.format(folder=self.folder, site=site))
+        command = ["nginx", "-p", str(self.folder), "-c", str(self.folder / "nginx.conf")]
+        return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+    def wait_for(self, name: str) -> None:
+        """Until a process is ready."""
+        until = time.monotonic() + PATIENCE
+        address = f"http://127.0.0.1:{self.ports[name]}/health"
+        while True:
+            log = (self.folder / f"{name}.log").read_text()
+            assert self.processes[name].poll() is None, log
+            assert time.monotonic() < until, log
+            try:
+                if httpx.get(address, timeout=5).json()["status"] == "ready":
+                    return
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.1)
+
+    def kill(self, name: str) -> None:
+        self.processes[name].kill()
+        self.processes[name].wait()
+
+    def start(self, name: str) -> None:
+        self.processes[name] = self._serve(name)
+        self.wait_for(name)
+
+    def place_of(self, text: str) -> list[str]:
+        """The processes that keep a conversation with this text."""
+        files = self.folder.glob("*/sessions/*/conversations/*.json")
+        return [
+            file.relative_to(self.folder).parts[0] for file in files if text in file.read_text()
+        ]
+
+    def close(self) -> None:
+        for process in (self.nginx, *self.processes.values()):
+            process.kill()
+            process.wait()
+        self.chroma.kill()
+
+
+class Tab:
+    """A browser with one tab, as Gradio's page speaks to its server."""
+
+    def __init__(self, team: Team, user: str = "ann"):
+        trusted = ssl.create_default_context(cafile=team.folder / "cert.pem")
+        self.http = httpx.Client(
+            base_url=f"https://localhost:{team.port}{PATH}/",
+            verify=trusted,
+            timeout=PATIENCE,
+            follow_redirects=True,
+        )
+        self.user = user
+        self.hash = os.urandom(6).hex()
+        self.page = self.http.get(f"https://localhost:{team.port}{PATH}")
+        self.log_in()
+
+    def log_in(self) -> None:
+        self.http.get("")
+        form = {"username": self.user, "password": "secret"}
+        self.http.post("login", data=form).raise_for_status()
+        self.config = self.http.get("config").raise_for_status().json()
+
+    def event(self, of: str, trigger: str, number: int = 0) -> int:
+        """The number of an event by the component's `elem_id`."""
+        parts = {part["props"].get("elem_id"): part["id"] for part in self.config["components"]}
+        events = self.config["dependencies"]
+        found = [e["id"] for e in events if [parts.get(of), trigger] in e["targets"]]
+        return int(found[number])
+
+    def does(self, event: int, *data: Any) -> Iterator[tuple[float, str]]:
+        """What comes back, and when."""
+        body = {"data": list(data), "fn_index": event, "session_hash": self.hash}
+        self.http.post("gradio_api/queue/join", json=body).raise_for_status()
+        with self.http.stream(
+            "GET", "gradio_api/queue/data", params={"session_hash": self.hash}
+        ) as stream:
+            for line in stream.iter_lines():
+                yield time.monotonic(), line
+                if '"process_completed"' in line:
+                    return
+
+    def asks(self, question: str, scope: str = "samples") -> list[tuple[float, str]]:
+        box = {"text": question, "files": []}
+        return list(self.does(self.event("box", "submit"), box, "scripted", scope, []))
+
+    def adds(self, name: str, content: bytes) -> None:
+        (path,) = (
+            self.http.post("gradio_api/upload", files={"files": (name, content)})
+            .raise_for_status()
+            .json()
+        )
+        file = {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
+        list(self.does(self.event("drop", "upload"), [file]))
+
+    def sees(self) -> str:
+        """What the page shows when it is loaded again."""
+        load = next(e for e in self.config["dependencies"] if e["targets"][0][1] == "load")
+        return "".join(line for _, line in self.does(load["id"]))
+
+
+@pytest.fixture(scope="module")
+def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
+    if not shutil.which("nginx"):
+        assert not os.environ.get("CI"), "CI has to install nginx"
+        pytest.skip("There is no nginx: install it.")
+    team = Team(tmp_path_factory.mktemp("team"))
+    yield team
+    team.close()
+
+
+def test_the_page_is_at_its_path_with_a_cookie_of_its_own(team: Team) -> None:
+    tab = Tab(team)
+    assert str(tab.page.url) == f"https://localhost:{team.port}{PATH}/"
+    (given,) = [c for c in tab.page.headers.get_list("set-cookie") if c.startswith("rivulet=")]
+    kept = set(given.split("; "))
+    assert {f"Path={PATH}", "HttpOnly", "Secure", "SameSite=None", "Partitioned"} <= kept
+    assert tab.config["root"] == f"https://localhost:{team.port}{PATH}"
+    page = tab.http.get("").text
+    for address in re.findall(r'(?:src|href)="(\./[^"]+|/[^"]+|http[^"]+localhost[^"]+)"', page):
+        found = tab.http.get(address)
+        assert found.status_code == 200, address
+        assert found.url.path.startswith(f"{PATH}/")
+    assert tab.http.get("health").json()["status"] == "ready"
+
+
+def test_an_answer_comes_word_by_word(team: Team) -> None:
+    came = [when for when, line in Tab(team).asks("word by word") if "word" in line]
+    assert len(came) > 5
+    # Held back by a proxy, it would come at once when it is over.
+    assert came[-1] - came[0] > 0.5 * WORDS / PER_SECOND
+
+
+def test_a_browser_stays_with_its_process_and_others_are_with_the_other(team: Team) -> None:
+    tabs = {f"question {n:02d}": Tab(team, "ann" if n % 2 else "ben") for n in range(8)}
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda each: each[1].asks(each[0]), tabs.items()))
+    places = {question: team.place_of(question) for question in tabs}
+    assert all(len(found) == 1 for found in places.values()), places
+    assert {name for (name,) in places.values()} == {"one", "two"}
+    for question, tab in tabs.items():
+        seen = tab.sees()
+        assert [q for q in tabs if q in seen] == [question]
+
+
+def test_without_its_process_a_browser_has_its_documents_and_later_all(team: Team) -> None:
+    """What a process keeps alone is missing while it is away, and is not lost."""
+    tab = Tab(team)
+    tab.adds(
+        "pears.txt", b"The pears are in the cellar." + b"\n" * 1_200_000
+    )  # over nginx's usual 1 MB
+    until = time.monotonic() + PATIENCE
+    while "pears.txt is ready" not in tab.sees():
+        assert time.monotonic() < until
+    tab.asks("Where is the quince?", "mine")
+    (home,) = team.place_of("Where is the quince?")
+    team.kill(home)
+    tab.log_in()
+    seen = tab.sees()
+    assert "pears.txt" in seen
+    assert "Where is the quince?" not in seen
+    assert "pears.txt" in "".join(line for _, line in tab.asks("cellar", "mine"))
+    team.start(home)
+    while "Where is the quince?" not in seen:  # nginx tries a server again after ten seconds
+        assert time.monotonic() < until
+        time.sleep(0.5)
+        tab.log_in()
+        seen = tab.sees()
+    assert "pears.txt" in seen
+
+
+def test_without_stickiness_an_answer_does_not_arrive(team: Team) -> None:
+    """Why the proxy has to be sticky: Gradio keeps in a process what it is to send to a tab."""
+    one, two = (
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE)
+        for port in team.ports.values()
+    )
+    for http in (one, two):
+        http.get("/")
+        http.post("/login", data={"username": "ann", "password": "secret"}).raise_for_status()
+    config = one.get("/config").json()
+    load = next(e for e in config["dependencies"] if e["targets"][0][1] == "load")
+    body = {"data": [], "fn_index": load["id"], "session_hash": "astray"}
+    one.post("/gradio_api/queue/join", json=body).raise_for_status()
+    came = ""
+    with (
+        suppress(httpx.RemoteProtocolError),  # it breaks off
+        two.stream("GET", "/gradio_api/queue/data", params={"session_hash": "astray"}) as stream,
+    ):
+        for text in stream.iter_text():
+            came += text
+    assert "process_completed" not in came

@@ -1,0 +1,210 @@
+"""Llama's arithmetic beside transformers', on small models of random weights."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from rag.llms.decoding import Choice, Kept, Llama, choose
+
+pytestmark = pytest.mark.slow
+
+SIZES = {
+    "vocab_size": 300,
+    "hidden_size": 48,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "initializer_range": 0.2,
+}
+PROMPT = [5, 17, 250, 3, 99, 42, 7, 7, 101, 12]
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 10000.0,
+    "factor": 4.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+
+
+def made(kind: str = "Llama", **options: Any) -> Any:
+    """A model of transformers with random weights, always the same."""
+    import torch
+    import transformers
+
+    torch.manual_seed(1)
+    config = getattr(transformers, f"{kind}Config")(**{**SIZES, **options})
+    model = getattr(transformers, f"{kind}ForCausalLM")(config).eval()
+    for name, parameter in model.named_parameters():
+        if name.endswith(("bias", "norm.weight")):
+            parameter.data += torch.rand_like(parameter) / 2
+    return model
+
+
+def look() -> None:
+    pass
+
+
+def greedy(llama: Llama, kept: Kept, tokens: list[int], count: int) -> list[int]:
+    """What comes after `tokens`, which come to what is kept."""
+    ids: list[int] = []
+    for _ in range(count):
+        ids += llama.read([(kept, tokens, Choice())], look)
+        tokens = ids[-1:]
+    return ids
+
+
+def by_transformers(model: Any, tokens: list[int], count: int) -> list[int]:
+    import torch
+
+    with torch.inference_mode():
+        ids = list(tokens)
+        for _ in range(count):
+            ids.append(int(model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
+    return ids[len(tokens) :]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("Llama", {}),
+        ("Llama", {"tie_word_embeddings": True}),
+        ("Llama", {"attention_bias": True, "mlp_bias": True}),
+        ("Llama", {"num_key_value_heads": 6, "head_dim": 16}),
+        ("Llama", {"rope_parameters": LLAMA3}),
+        ("Mistral", {"sliding_window": None}),
+        ("Qwen2", {}),
+    ],
+    ids=str,
+)
+def test_it_computes_what_transformers_does(kind: str, options: dict[str, Any]) -> None:
+    model = made(kind, **options)
+    expected = by_transformers(model, PROMPT, 30)
+    assert len(set(expected)) > 3
+    llama = Llama(model)
+    assert greedy(llama, llama.room(64), PROMPT, 30) == expected
+
+
+def test_texts_of_any_length_are_read_together_and_in_pieces() -> None:
+    prompts = [PROMPT, PROMPT[3:5], [*PROMPT, *PROMPT[::-1]]]
+    model = made()
+    expected = [by_transformers(model, prompt, 8) for prompt in prompts]
+    llama = Llama(model)
+    kept = [llama.room(40) for _ in prompts]
+    assert llama.read(
+        [
+            (kept[0], prompts[0], Choice()),
+            (kept[1], prompts[1], Choice()),
+            (kept[2], prompts[2][:7], None),
+        ],
+        look,
+    ) == [expected[0][0], expected[1][0], -1]
+    assert llama.read(
+        [
+            (kept[0], expected[0][:1], Choice()),
+            (kept[2], prompts[2][7:], Choice()),
+            (kept[1], expected[1][:1], Choice()),
+        ],
+        look,
+    ) == [expected[0][1], expected[2][0], expected[1][1]]
+    assert kept[2].tokens == prompts[2]
+
+
+def test_keys_and_values_of_another_text() -> None:
+    model = made()
+    expected = by_transformers(model, PROMPT, 12)
+    llama = Llama(model)
+    other = llama.room(40)
+    greedy(llama, other, [*PROMPT[:6], 1, 2, 3], 3)
+    kept = llama.room(30)
+    kept.take(other, 6)
+    assert kept.tokens == PROMPT[:6]
+    assert greedy(llama, kept, PROMPT[6:], 12) == expected
+    assert kept.size == 3 * 2 * 2 * 30 * 8 * 4
+
+
+def test_what_look_raises_leaves_the_text_as_it_was() -> None:
+    model = made()
+    expected = by_transformers(model, PROMPT, 5)
+    llama = Llama(model)
+    kept = llama.room(40)
+    first = greedy(llama, kept, PROMPT, 2)
+    before = list(kept.tokens)
+    looks = iter([None, None])
+
+    def ends() -> None:
+        if next(looks, "end"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        llama.read([(kept, first[-1:], Choice())], ends)
+    assert kept.tokens == before
+    assert first + greedy(llama, kept, first[-1:], 3) == expected
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (functools.partial(made, hidden_act="gelu"), "activation gelu"),
+        (functools.partial(made, "Mistral", sliding_window=8), "all the way back"),
+        (functools.partial(made, "Qwen3", head_dim=8), "model type qwen3"),
+        (lambda: made().bfloat16(), "no float32"),
+        (lambda: spoilt(1e5), "too large for float16"),
+        (lambda: spoilt(float("nan")), "other logits"),
+        (
+            functools.partial(made, rope_parameters={"rope_type": "dynamic", "factor": 2.0}),
+            "depend on the length",
+        ),
+    ],
+)
+def test_a_model_that_is_not_for_it(make: Callable[[], Any], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        Llama(make())
+
+
+def spoilt(value: float) -> Any:
+    model = made()
+    model.model.layers[1].mlp.up_proj.weight.data[3, 4] = value
+    return model
+
+
+# Choosing
+
+
+def test_the_likeliest_token() -> None:
+    import torch
+
+    assert choose(torch.tensor([[0.0, 3, 1], [2, 1, 0]]), [Choice(), Choice()]) == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"temperature": 1.0, "top_k": 0, "top_p": 1.0},
+        {"temperature": 0.6, "top_k": 0, "top_p": 1.0},
+        {"temperature": 1.7, "top_k": 4, "top_p": 1.0},
+        {"temperature": 1.0, "top_k": 0, "top_p": 0.7},
+        {"temperature": 1.3, "top_k": 6, "top_p": 0.8},
+        {"temperature": 1.0, "top_k": 500, "top_p": 1e-9},
+    ],
+    ids=str,
+)
+def test_tokens_are_as_frequent_as_transformers_has_them(options: dict[str, Any]) -> None:
+    import torch
+    from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+    torch.manual_seed(3)
+    logits = torch.randn(1, 12) * 2
+    scores = TemperatureLogitsWarper(options["temperature"])(None, logits)
+    if options["top_k"]:
+        scores = TopKLogitsWarper(options["top_k"])(None, scores)
+    expected = TopPLogitsWarper(options["top_p"])(None, scores).softmax(-1)[0]
+    count = 4000
+    ids = choose(logits.expand(count, -1), [Choice(**options)] * count)
+    found = torch.bincount(torch.tensor(ids), minlength=12) / count
+    assert (found[expected == 0] == 0).all()
+    assert (found - expected).abs().max() < 4 * (0.25 / count) ** 0.5
