@@ -5,6 +5,7 @@ The composition root: settings -> parts -> page -> launch. Nothing imports it.
 
 import argparse
 import dataclasses
+import ipaddress
 import logging
 import os
 import secrets
@@ -20,7 +21,9 @@ from rag.errors import ConfigurationError
 from rag.space import borrow_gpus
 from rag.upkeep.folder import in_use
 
-LOOPBACK = ("127.0.0.1", "localhost")
+LOOPBACK = "127.0.0.1"
+WEEK = 7 * 24
+"""Hours."""
 
 
 def main() -> NoReturn:
@@ -38,21 +41,40 @@ def run() -> NoReturn:
     """Put the settings together and serve."""
     config = Config.from_env()
     options = _options(config)
-    auth = options.auth or config.auth
+    auth = tuple(pair for pairs in options.auth or () for pair in pairs) or config.auth
+    auth_file = options.auth_file or config.auth_file
     if ":" in options.host:
         raise ConfigurationError(f"Gradio cannot listen on {options.host}: IPv6 is not possible.")
-    reachable = options.share or options.host not in LOOPBACK
-    if reachable and not auth and not (options.open or config.on_space):
-        auth = (("rivulet", secrets.token_urlsafe(15)),)
-        print(f"Log in as {auth[0][0]} with the password {auth[0][1]}", flush=True)
+    reachable = options.share or not _is_loopback(options.host)
+    if reachable and not (auth or auth_file):
+        if options.open or config.on_space:
+            print("There is no login: whoever can reach the page can use it.", flush=True)
+        else:
+            auth = (("rivulet", secrets.token_urlsafe(15)),)
+            print(f"Log in as {auth[0][0]} with the password {auth[0][1]}", flush=True)
+    # Where a login is set, others come too: by a proxy on this computer.
+    strangers = bool(reachable or auth or auth_file)
+    forget_after = config.forget_after
+    if forget_after is None:
+        forget_after = WEEK if strangers else 0
     config = dataclasses.replace(
         config,
         data_dir=options.data_dir.expanduser().resolve(),
         port=options.port,
         auth=auth,
-        any_model=not reachable,
+        auth_file=auth_file.expanduser() if auth_file else None,
+        any_model=not strangers,
+        forget_after=forget_after,
     )
     serve(config, options.host, share=options.share, open_browser=options.browser)
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether only this computer can reach this address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def serve(config: Config, host: str, *, share: bool, open_browser: bool) -> NoReturn:
@@ -94,7 +116,7 @@ def serve(config: Config, host: str, *, share: bool, open_browser: bool) -> NoRe
 
 def _options(config: Config) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    host = "0.0.0.0" if config.on_space else LOOPBACK[0]  # noqa: S104 - it is what a Space needs
+    host = "0.0.0.0" if config.on_space else LOOPBACK  # noqa: S104 - it is what a Space needs
     parser.add_argument("--host", default=host, help="address to listen on")
     parser.add_argument(
         "--port", type=as_argument(parse_port), default=config.port, help="port (PORT)"
@@ -104,7 +126,15 @@ def _options(config: Config) -> argparse.Namespace:
     )
     parser.add_argument("--share", action="store_true", help="make a public link, with a login")
     parser.add_argument(
-        "--auth", type=as_argument(parse_auth), help="user:password who may log in (RAG_AUTH)"
+        "--auth",
+        action="append",
+        type=as_argument(parse_auth),
+        help="user:password who may log in; can be given several times (RAG_AUTH)",
+    )
+    parser.add_argument(
+        "--auth-file",
+        type=Path,
+        help="file of who may log in, made by python -m rag password (RAG_AUTH_FILE)",
     )
     parser.add_argument(
         "--open", action="store_true", help="no login, although others can reach the page"

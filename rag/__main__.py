@@ -5,6 +5,7 @@ Reads the arguments; `rag.terminal` does the rest, and is loaded when they are u
 """
 
 import argparse
+import getpass
 import os
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from rag.config import (
     parse_positive,
 )
 from rag.errors import ConfigurationError, RivuletError
+from rag.passwords import hashed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = Config.from_env()
         options = _options(config, arguments)
+        if options.command == "password":
+            print(_password_line(options.user))
+            return 0
         from rag.terminal import run
 
         run(config, options)
@@ -40,6 +45,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (RivuletError, NotImplementedError, ValueError) as error:
         return _failed(str(error))
     return 0
+
+
+def _password_line(user: str) -> str:
+    """A line for `--auth-file`. The password is asked for, or read from a pipe: as an argument it
+    would be in the list of processes and in the shell's history."""
+    if not user.strip() or ":" in user:
+        raise ConfigurationError("A user's name has to have letters, and no colon.")
+    asks = sys.stdin.isatty()
+    password = getpass.getpass() if asks else sys.stdin.readline().rstrip("\n")
+    if asks and getpass.getpass("Again: ") != password:
+        raise ConfigurationError("The two are not the same.")
+    if not password:
+        raise ConfigurationError("The password is empty.")
+    return f"{user.strip()}:{hashed(password)}"
 
 
 def _failed(why: str) -> int:
@@ -101,6 +120,8 @@ def _options(config: Config, arguments: Sequence[str] | None) -> argparse.Namesp
     again.add_argument(
         "--storage-dir", metavar="FOLDER", help="the index in this folder, not those of the page"
     )
+    password = commands.add_parser("password", help="make a line of a file of hashed passwords")
+    password.add_argument("user", help="the user's name")
     _add_upkeep(commands, config)
     options = parser.parse_args(arguments)
     if options.command in ("ask", "chat") and not (options.docs or options.storage_dir):

@@ -34,6 +34,7 @@ ResponseMode = Literal[
 ]
 """How an answer is made of passages: LlamaIndex's response modes."""
 
+LogFormat = Literal["text", "json"]
 RetrieverMode = Literal["hybrid", "dense", "keyword"]
 """What a question is compared by: vectors and words, vectors alone, words alone."""
 
@@ -70,12 +71,39 @@ class Config:
     """Size limit of one uploaded file, in megabytes of 1,000,000 bytes."""
     read_timeout: int = 120
     """Seconds within which one file has to be read."""
+    max_pages: int = 5_000
+    """Pages of one file, at most."""
+    max_files: int = 2_000
+    """Documents of one session, at most."""
+    max_passages: int = 200_000
+    """Passages of one session, at most."""
+    max_session_mb: int = 5_000
+    """What one session may take on the disk, in megabytes; 0: as much as there is."""
+    max_disk_mb: int = 50_000
+    """What all sessions and uploads may take together, in megabytes; 0: as much as there is."""
+    max_question: int = 8_000
+    """Characters of a question."""
+    questions_per_minute: int = 30
+    """Questions that one session may ask in a minute."""
+    max_answers: int = 16
+    """Answers that are written at the same time."""
+    max_session_answers: int = 4
+    """Answers that are written at the same time for one session."""
+    answer_timeout: int = 900
+    """Seconds within which an answer has to be written."""
+    forget_after: int | None = None
+    """Hours without a visit after which a session is removed with all that it stored; 0: never;
+    None: a week where others can reach the page, else never."""
     feedback: bool = True
     """Whether what a person says of an answer is kept for who runs the program."""
     read_ahead: bool = True
     """Whether the local model reads what a question will be answered from while it is typed."""
     auth: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    """User names and passwords of those who may open the page; empty: no login."""
+    """User names and passwords of those who may open the page."""
+    auth_file: Path | None = None
+    """File with the names and hashed passwords of others who may; neither: no login."""
+    log: LogFormat = "text"
+    """How the log is written: for people, or one JSON object a line."""
     port: int = 7860
     root_path: str = ""
     """Path under which a proxy shows the page, such as "/rivulet"; empty: at the top."""
@@ -92,6 +120,11 @@ class Config:
     def models_dir(self) -> Path:
         """Folder of the weights."""
         return self.data_dir / "models"
+
+    @property
+    def wants_login(self) -> bool:
+        """Whether one has to log in to open the page."""
+        return bool(self.auth or self.auth_file)
 
     @property
     def offers_openai(self) -> bool:
@@ -156,6 +189,12 @@ def _mode(text: str) -> ResponseMode:
     return cast(ResponseMode, text)
 
 
+def _log(text: str) -> LogFormat:
+    if text not in get_args(LogFormat):
+        raise ValueError("it has to be text or json")
+    return cast(LogFormat, text)
+
+
 def _address(text: str) -> str:
     if not text.startswith(("http://", "https://")):
         raise ValueError("it has to begin with http:// or https://")
@@ -180,6 +219,13 @@ def parse_positive(text: str) -> int:
     if number < 1:
         raise ValueError("it has to be a whole number above 0")
     return number
+
+
+def parse_amount(text: str) -> int:
+    """A whole number from 0. Raises ValueError."""
+    if not text.isdecimal():
+        raise ValueError("it has to be a whole number, 0 or more")
+    return int(text)
 
 
 def parse_share(text: str) -> float:
@@ -224,9 +270,22 @@ VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
     "RAG_RESPONSE_MODE": ("response_mode", _mode),
     "RAG_MAX_FILE_MB": ("max_file_mb", parse_positive),
     "RAG_READ_TIMEOUT": ("read_timeout", parse_positive),
+    "RAG_MAX_PAGES": ("max_pages", parse_positive),
+    "RAG_MAX_FILES": ("max_files", parse_positive),
+    "RAG_MAX_PASSAGES": ("max_passages", parse_positive),
+    "RAG_MAX_SESSION_MB": ("max_session_mb", parse_amount),
+    "RAG_MAX_DISK_MB": ("max_disk_mb", parse_amount),
+    "RAG_MAX_QUESTION": ("max_question", parse_positive),
+    "RAG_QUESTIONS_PER_MINUTE": ("questions_per_minute", parse_positive),
+    "RAG_MAX_ANSWERS": ("max_answers", parse_positive),
+    "RAG_MAX_SESSION_ANSWERS": ("max_session_answers", parse_positive),
+    "RAG_ANSWER_TIMEOUT": ("answer_timeout", parse_positive),
+    "RAG_FORGET_AFTER": ("forget_after", parse_amount),
     "RAG_FEEDBACK": ("feedback", parse_switch),
+    "RAG_LOG": ("log", _log),
     "RAG_READ_AHEAD": ("read_ahead", parse_switch),
     "RAG_AUTH": ("auth", parse_auth),
+    "RAG_AUTH_FILE": ("auth_file", lambda text: Path(text).expanduser()),
     "OPENAI_API_KEY": ("openai_api_key", str),
     "OPENAI_BASE_URL": ("openai_base_url", _address),
     "PORT": ("port", parse_port),

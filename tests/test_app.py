@@ -267,3 +267,38 @@ def test_other_address_than_loopback_makes_up_a_login(start: Start) -> None:
     )
     opened.wait_for("Rivulet is at")
     assert "with the password" not in opened.printed()
+    assert "There is no login" in opened.printed()
+
+
+def test_who_may_log_in_is_said_by_options_and_a_file(start: Start, tmp_path: Path) -> None:
+    made = subprocess.run(
+        [sys.executable, "-m", "rag", "password", "bob"],
+        cwd=ROOT,
+        input="pear\n",
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "pear" not in made
+    file = tmp_path / "users"
+    file.write_text(made)
+    options = ("--auth", "ann:plum", "--auth", "eve:fig", "--auth-file", str(file))
+    program = start(*options, HF_ENDPOINT="http://127.0.0.1:9", PIP_NO_INDEX="1")
+    program.wait_for("Rivulet is at")
+    with httpx.Client(base_url=program.address, timeout=PATIENCE) as http:
+        for user, password in (("ann", "plum"), ("eve", "fig"), ("bob", "pear")):
+            form = {"username": user, "password": password}
+            assert http.post("login", data=form).status_code == 200
+        assert http.post("login", data={"username": "bob", "password": "x"}).status_code == 400
+    assert "pear" not in program.printed()
+    assert "plum" not in program.printed()
+
+
+def test_a_file_of_passwords_that_is_none_is_one_clear_line(start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "users"
+    file.write_text("bob:pear\n")
+    program = start("--auth-file", str(file))
+    assert program.process.wait(PATIENCE) == 1
+    assert len(program.printed().splitlines()) == 1
+    assert "python -m rag password" in program.printed()
+    assert "pear" not in program.printed()

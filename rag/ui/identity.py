@@ -41,10 +41,10 @@ class Identity:
         request = HTTPConnection(scope)
         # Not by the standard library, which raises at the odd cookies of other programs.
         known = token_of(request.cookies.get(COOKIE))
-        # Only the page itself gives out identities: its other requests come after it.
-        # A proxy may have left the path as it was.
-        is_page = scope["path"].removeprefix(self.root_path) in ("", "/")
-        fresh = None if known or not is_page else secrets.token_urlsafe(32)
+        # Only the page itself gives out identities, and what programs read first in its place:
+        # all other requests come after it. A proxy may have left the path as it was.
+        begins = scope["path"].removeprefix(self.root_path) in ("", "/", "/config")
+        fresh = secrets.token_urlsafe(32) if begins and not known else None
         # Several proxies, several schemes: the first is the browser's.
         proto = request.headers.get("x-forwarded-proto", scope["scheme"])
         https = proto.split(",")[0].strip() == "https"
@@ -68,6 +68,20 @@ class Identity:
 def token_of(value: Any) -> str | None:
     """The identity in the value of a cookie, when it is one of ours."""
     return value if isinstance(value, str) and _TOKEN.fullmatch(value) else None
+
+
+def username(request: HTTPConnection) -> str | None:
+    """Who is logged in, as Gradio has it."""
+    app = request.app
+    names = (f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}")
+    found = next((value for name in names if (value := request.cookies.get(name))), None)
+    return app.tokens.get(found) if found else None
+
+
+def person(request: HTTPConnection) -> str:
+    """Whose a request is, for what Gradio itself keeps: as `identity`, but those without a cookie
+    are told apart by what they know alone."""
+    return f"{username(request) or ''}\n{token_of(request.cookies.get(COOKIE)) or ''}"
 
 
 def identity(request: gr.Request) -> str:

@@ -18,14 +18,17 @@ from rag.errors import ConfigurationError
 from rag.llms.catalog import label
 from rag.ui import rendering
 from rag.ui.backend import Backend
+from rag.ui.boundary import Boundary
 from rag.ui.chat import Asking, Chat
 from rag.ui.conversations import Scope
+from rag.ui.disk import Disk
 from rag.ui.form import TEXTS, Form
 from rag.ui.health import Health
 from rag.ui.identity import Identity
 from rag.ui.jobs import Job
 from rag.ui.language import Say, said, translations
 from rag.ui.library import SCOPES, Library
+from rag.ui.login import Login
 from rag.ui.panel import Panel
 from rag.ui.sessions import Session
 
@@ -92,6 +95,14 @@ def build(backend: Backend) -> gr.Blocks:
             documents = gr.HTML(elem_id="documents", js_on_load=CONTROLS)
             forget = gr.Button(TEXTS("Forget everything"), size="sm", elem_id="forget")
             confirmed = gr.Checkbox(visible=False)
+            gr.Button(
+                TEXTS("Log out"),
+                size="sm",
+                link="logout",
+                link_target="_self",
+                visible=config.wants_login,
+                elem_id="logout",
+            )
         with gr.Row(elem_id="main", equal_height=False):
             with gr.Column(scale=5, min_width=320, elem_id="middle"):
                 conversation = gr.HTML(elem_id="chat", html_template="", js_on_load=CONVERSATION)
@@ -299,6 +310,12 @@ def uploads_dir(config: Config) -> Path:
     return config.data_dir / "uploads" / str(config.port)
 
 
+def disk_of(config: Config) -> Disk:
+    """The room that all sessions and what is uploaded take together."""
+    folders = config.data_dir / "sessions", config.data_dir / "uploads"
+    return Disk(*folders, limit=config.max_disk_mb * 1_000_000, setting="RAG_MAX_DISK_MB")
+
+
 def launch(
     page: gr.Blocks,
     config: Config,
@@ -314,30 +331,37 @@ def launch(
     Raises ConfigurationError when the port is taken. A share link that cannot be had is said,
     and the page is served locally all the same.
     """
+    login = Login.of(config)
     try:
         _, local_url, share_url = page.queue(max_size=100).launch(
             server_name=host,
             server_port=config.port,
             share=share,
-            auth=list(config.auth) or None,
+            auth=login.check if login else None,
             inbrowser=open_browser,
             prevent_thread_lock=True,
             quiet=True,
-            show_error=True,
+            show_error=False,
             footer_links=[],
             run_history=False,
             strict_cors=True,
             ssr_mode=False,
             # Over this Gradio refuses the whole batch, so the real limit is left to ingestion.
             max_file_size=10 * config.max_file_mb * 1_000_000,
-            auth_message="Rivulet: ask your documents.",
+            auth_message=(
+                "Rivulet: ask your documents. After several wrong passwords each further try has "
+                "to wait, even one with the right password."
+            ),
             theme=theme(),
             css_paths=list(STYLES),
             js=PAGE.replace("LANGUAGES", json.dumps(sorted(translations()))),
             i18n=TEXTS,
             root_path=config.root_path or None,
             app_kwargs={
-                "middleware": [Middleware(Identity, root_path=config.root_path)],
+                "middleware": [
+                    Middleware(Identity, root_path=config.root_path),
+                    Middleware(Boundary, disk=disk_of(config)),
+                ],
                 "routes": [Route("/health", health.answer)] if health else [],
             },
         )

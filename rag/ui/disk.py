@@ -1,0 +1,46 @@
+"""How much room the sessions take on the disk, and how much they may. Knows nothing of gradio."""
+
+import threading
+import time
+from pathlib import Path
+
+FRESH = 20.0
+"""Seconds after which it is looked again how much is there."""
+
+
+class Disk:
+    """The room below some folders: `limit` bytes in all, 0 for no limit."""
+
+    def __init__(self, *folders: Path, limit: int, setting: str):
+        self.folders, self.limit, self.setting = folders, limit, setting
+        self._lock = threading.Lock()
+        self._used, self._when, self._coming = 0, 0.0, 0
+
+    def refuses(self, coming: int) -> str:
+        """Why there is no room for so many bytes more; "" where there is. They count from now on,
+        before they are there."""
+        if not self.limit:
+            return ""
+        with self._lock:
+            if not self._when or time.monotonic() - self._when > FRESH:
+                self._used, self._coming = sum(map(size_of, self.folders)), 0
+                self._when = time.monotonic()
+            if self._used + self._coming + coming > self.limit:
+                return (
+                    "There is no room for it: all that is kept here may take "
+                    f"{self.limit / 1e6:,.0f} MB. Remove documents, or raise {self.setting}."
+                )
+            self._coming += coming
+        return ""
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files below a folder; those that vanish meanwhile are not counted."""
+    total = 0
+    for path in folder.rglob("*") if folder.is_dir() else ():
+        try:
+            found = path.stat(follow_symlinks=False)
+        except OSError:
+            continue
+        total += found.st_blocks * 512 if hasattr(found, "st_blocks") else found.st_size
+    return total
