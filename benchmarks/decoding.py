@@ -1,0 +1,234 @@
+"""How fast the default model writes: Rivulet, transformers by itself, and LlamaIndex.
+
+    python -m benchmarks.decoding [--data FOLDER] [--rounds N] [--no-peer]
+    python -m benchmarks.decoding --same N --data FOLDER
+
+All compute with the same weights, one after another in each round. With --same, N answers to
+questions about the passages of FOLDER/squad (docs/evaluation.md) are compared with transformers'.
+LlamaIndex gets an environment of its own, as for `retrieval`.
+"""
+
+import argparse
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+from unittest.mock import patch
+
+from benchmarks.retrieval import _peer_python, _weights, machine
+from rag.config import DEFAULT_MODEL
+from rag.evaluation.files import read_corpus, read_questions
+from rag.evaluation.metrics import contains
+from rag.llms.huggingface import HuggingFaceLLM
+from rag.types import ChatMessage
+
+TOKENS = 64
+TOPICS = [
+    "fox",
+    "cow",
+    "hen",
+    "bat",
+    "owl",
+    "cat",
+    "dog",
+    "ant",
+    "elk",
+    "rat",
+    "bee",
+    "eel",
+    "hog",
+    "ape",
+    "yak",
+    "gnu",
+]
+PASSAGE = (
+    "The river rises in the hills above the town and flows past the old mill to the sea. "
+    "Every spring the meadows on its banks are under water, and the herons come back. "
+) * 8
+PEER = Path(__file__).with_name("llamaindex_writer.py")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One answer: its tokens, and the seconds until the first and the last of them."""
+
+    tokens: int
+    first: float
+    last: float
+
+    @property
+    def each(self) -> float:
+        """Seconds for each token after the first."""
+        return (self.last - self.first) / max(self.tokens - 1, 1)
+
+
+Writer = Callable[[Sequence[str]], list[Run]]
+"""Answers some prompts at the same time."""
+
+
+def prompt(topic: str) -> str:
+    """Some 330 tokens, not the same from their beginning on."""
+    return f"Write a long story about the {topic}, in this place:\n{PASSAGE}"
+
+
+def plain_llm() -> HuggingFaceLLM:
+    with patch.object(HuggingFaceLLM, "_made_quick", lambda *_: None):
+        return HuggingFaceLLM()
+
+
+def writer(llm: HuggingFaceLLM, tokens: int = TOKENS) -> Writer:
+    def write(prompts: Sequence[str]) -> list[Run]:
+        llm.forget()
+        runs: list[Any] = [None] * len(prompts)
+        begun = time.perf_counter()
+
+        def answer(number: int, text: str) -> None:
+            first = 0.0
+            stream = llm.stream([ChatMessage("user", text)], max_tokens=tokens)
+            while True:
+                try:
+                    piece = next(stream)
+                except StopIteration as end:
+                    last = time.perf_counter() - begun
+                    runs[number] = Run(end.value.usage.completion_tokens, first, last)
+                    return
+                if piece and isinstance(piece, str):
+                    first = first or time.perf_counter() - begun
+
+        threads = [threading.Thread(target=answer, args=each) for each in enumerate(prompts)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return runs
+
+    return write
+
+
+@contextmanager
+def llamaindex(tokens: int = TOKENS) -> Iterator[Writer]:
+    command = [str(_peer_python()), str(PEER), str(_weights(DEFAULT_MODEL))]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        said, heard = process.stdin, process.stdout
+        assert heard.readline() == "ready\n"
+
+        def write(prompts: Sequence[str]) -> list[Run]:
+            said.write(json.dumps([tokens, *prompts]) + "\n")
+            said.flush()
+            return [Run(*each) for each in json.loads(heard.readline())]
+
+        yield write
+        said.close()
+
+
+def speeds(writers: dict[str, Writer], rounds: int) -> str:
+    """A table; a speed is the median of the rounds, with the lowest and the highest."""
+    for write in writers.values():
+        write([prompt("moon")])
+    runs: dict[str, list[Run]] = {name: [] for name in writers}
+    for number in range(rounds):
+        for name, write in writers.items():
+            runs[name] += write([prompt(TOPICS[number % len(TOPICS)])])
+    ours = runs["Rivulet"]
+    lines = [
+        "|  | ms a token | times as long as Rivulet | first token, s | times as long |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, own in runs.items():
+        each = spread([run.each for run in own], 1e3, ".1f")
+        first = spread([run.first for run in own], 1, ".2f")
+        ratios = spread([run.each / our.each for run, our in zip(own, ours, strict=True)], 1, ".2f")
+        firsts = spread(
+            [run.first / our.first for run, our in zip(own, ours, strict=True)], 1, ".2f"
+        )
+        lines.append(f"| {name} | {each} | {ratios} | {first} | {firsts} |")
+    return "\n".join(lines)
+
+
+def spread(values: Sequence[float], scale: float, form: str) -> str:
+    low, middle, high = (scale * each for each in (min(values), median(values), max(values)))
+    return f"{middle:{form}} ({low:{form}} to {high:{form}})"
+
+
+def overhead(llm: HuggingFaceLLM, count: int = 2000) -> float:
+    """Seconds of the processor for each token from the model to the reader."""
+    ids = llm._tokenizer.encode(" ".join(map(str, range(count))))[:count]
+    left = iter(ids)
+
+    def read(texts: Any, _: Any) -> list[int]:
+        for kept, tokens, _ in texts:
+            kept.tokens.extend(tokens)
+        return [next(left)]
+
+    with patch.object(llm._llama, "read", read):
+        begun = time.process_time()
+        for _ in llm.stream([ChatMessage("user", "Hello")], max_tokens=count):
+            pass
+        return (time.process_time() - begun) / count
+
+
+def same(data: Path, count: int) -> str:
+    """How many answers are word for word transformers', and how many contain a gold answer."""
+    corpus = {entry.id_: entry for entry in read_corpus(data / "squad" / "corpus.jsonl")}
+    questions = read_questions(data / "squad" / "questions.jsonl", corpus.keys())
+    asked = [each for each in questions if each.answers]
+    asked = asked[:: max(len(asked) // count, 1)][:count]
+    quick, plain = HuggingFaceLLM(), plain_llm()
+    alike, golds = 0, {"Rivulet": 0, "transformers": 0}
+    for question in asked:
+        (passage, *_) = (corpus[id_].text for id_ in question.grades)
+        text = (
+            f"Context from my documents:\n-----\n{passage}\n-----\nUsing this context and not "
+            f"prior knowledge, answer the query in a full sentence.\nQuery: {question.text}"
+        )
+        said = {
+            name: "".join(
+                piece
+                for piece in llm.stream([ChatMessage("user", text)], max_tokens=48)
+                if isinstance(piece, str)
+            )
+            for name, llm in (("Rivulet", quick), ("transformers", plain))
+        }
+        alike += len(set(said.values())) == 1
+        for name, answer in said.items():
+            golds[name] += contains(answer, question.answers)
+    return (
+        f"{alike} of {len(asked)} answers are transformers', word for word; a gold answer is in "
+        f"{golds['Rivulet']}, in {golds['transformers']} of transformers'."
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("python -m benchmarks.decoding", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--data", type=Path, metavar="FOLDER")
+    parser.add_argument("--same", type=int, metavar="N")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--no-peer", action="store_true", help="leave LlamaIndex out")
+    options = parser.parse_args()
+    print(machine())
+    if options.same:
+        print(same(options.data, options.same))
+        return
+    quick = HuggingFaceLLM()
+    writers = {"Rivulet": writer(quick), "transformers": writer(plain_llm())}
+    if options.no_peer:
+        print(speeds(writers, options.rounds))
+    else:
+        with llamaindex() as write:
+            print(speeds({**writers, "LlamaIndex": write}, options.rounds))
+    print(f"\nFrom model to reader: {1e3 * overhead(quick):.3f} ms of the processor a token")
+
+
+if __name__ == "__main__":
+    main()
