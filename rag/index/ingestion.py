@@ -26,6 +26,40 @@ EMBED_STEP = 32
 
 
 @dataclass(frozen=True)
+class Room:
+    """How much an index may hold. The settings that limit it are named where it is full."""
+
+    pages: int
+    """Of one document."""
+    documents: int
+    passages: int
+
+    def check(self, document: Document, store: ChromaStore, passages: int = 0) -> None:
+        """Raises FileTooLargeError where the document, or so many passages of it, do not fit."""
+        name, pages = document.name, len(document.page_starts)
+        others = [record for record in store.documents() if record.id_ != document.id_]
+        there = sum(record.passages for record in others)
+        if pages > self.pages:
+            raise FileTooLargeError(
+                name,
+                f"it has {pages:,} pages; at most {self.pages:,} are taken. Split the file, or "
+                f"raise RAG_MAX_PAGES.",
+            )
+        if len(others) >= self.documents:
+            raise FileTooLargeError(
+                name,
+                f"there are {len(others):,} documents already, as many as there may be. Remove "
+                f"some, or raise RAG_MAX_FILES.",
+            )
+        if there + passages > self.passages:
+            raise FileTooLargeError(
+                name,
+                f"it has {passages:,} passages, and there are {there:,} of at most "
+                f"{self.passages:,}. Remove documents, or raise RAG_MAX_PASSAGES.",
+            )
+
+
+@dataclass(frozen=True)
 class Progress:
     """What is being done for which file; `done` of `total` passages while embedding."""
 
@@ -75,6 +109,7 @@ def ingest_file(
     read_timeout: float,
     metadata: Mapping[str, Any] | None = None,
     originals: Originals | None = None,
+    room: Room | None = None,
 ) -> Generator[Progress | Searchable | Ingested | Rejected, None, None]:
     """Take the file at `path` into `store` under `file_name`, in place of one of this name.
 
@@ -83,6 +118,7 @@ def ingest_file(
     for each file in it. Whatever is wrong with a file is a Rejected, so that the other files of a
     batch go in. Closing the generator takes back what is not wholly in. `metadata` is added to
     that of the documents. `originals` keeps the PDFs among them while the documents are there.
+    `room` limits what is in the index then.
     """
     try:
         yield Progress(file_name, "reading")
@@ -111,7 +147,11 @@ def ingest_file(
                     with ExitStack() as kept:
                         if originals and received:
                             kept.enter_context(originals.adding(named, received, store))
-                        yield from ingest(named, store, embed_model)
+                        try:
+                            yield from ingest(named, store, embed_model, room)
+                        except FileTooLargeError as error:
+                            logger.info("Rejected %s", error)
+                            yield Rejected(error.file_name, error.reason)
     except DocumentError as error:
         logger.info("Rejected %s", error)
         yield Rejected(file_name, error.reason)
@@ -126,7 +166,7 @@ def _twin(document: Document, store: ChromaStore) -> StoredDocument | None:
 
 
 def ingest(
-    document: Document, store: ChromaStore, embed_model: Embedding
+    document: Document, store: ChromaStore, embed_model: Embedding, room: Room | None = None
 ) -> Iterator[Progress | Searchable | Ingested]:
     """Take `document` into `store`, in place of one with the same `id_`.
 
@@ -140,8 +180,12 @@ def ingest(
     if known and (known_by_text or known.content_hash == content_hash(document)):
         yield Ingested(name, known.id_, known.pages, known.passages, known.name)
         return
+    if room:
+        room.check(document, store)
     yield Progress(name, "splitting")
     nodes = split(document, embed_model.tokenizer, window=embed_model.max_tokens)
+    if room:
+        room.check(document, store, len(nodes))
     with store.adding(document, nodes) as adding:
         yield Searchable(name, document.id_, len(nodes))
         for begin in range(0, len(nodes), EMBED_STEP):

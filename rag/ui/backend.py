@@ -16,14 +16,17 @@ from rag.documents.loading import ENDINGS
 from rag.errors import OutdatedIndexError, RivuletError, StoreError
 from rag.index.chroma_server import ChromaServer
 from rag.index.embedding import Embedding
-from rag.index.ingestion import Ingested, Progress, ingest_file
+from rag.index.ingestion import Ingested, Progress, Room, ingest_file
 from rag.index.retrieval import VectorIndexRetriever
 from rag.index.store import ChromaStore, StoredDocument, destroy
 from rag.llms.catalog import Catalog, label
 from rag.preparation import Preparation
 from rag.types import Node, NodeWithScore
+from rag.ui.disk import Disk
 from rag.ui.intake import Intake, Page
 from rag.ui.jobs import Event
+from rag.ui.language import english
+from rag.ui.limits import full
 from rag.ui.metrics import Metrics
 from rag.ui.sessions import Session, Sessions
 from rag.ui.views import HERE, PageView, Place, Shelf, TextView, as_kept, draw, locate
@@ -44,11 +47,13 @@ class Backend:
     def __init__(self, config: Config, embedding: Embedding | None = None):
         self.config = config
         self.metrics = Metrics()
+        self.disk = Disk.of(config)
         self.catalog = Catalog(config)
         self.server = ChromaServer.of(config)
         self.sessions = Sessions(config.data_dir / "sessions", config.embed_model, self.server)
         self.intake = Intake(self._take_in, self._fetch)
         self.sample_files = sorted(f for f in SAMPLES.iterdir() if f.suffix in ENDINGS)
+        self._closed = threading.Event()
         self._drawing = threading.Semaphore(DRAWN)
         self.embedding = Preparation(
             "the search model",
@@ -68,6 +73,17 @@ class Backend:
             self.reranking.start()
         self.catalog.prepare(self.config.model)
         self.refresh_models()
+        if self.config.forget_after:
+            threading.Thread(target=self._forget_idle, name="forget idle", daemon=True).start()
+
+    def _forget_idle(self) -> None:
+        hours = self.config.forget_after or 0
+        while not self._closed.wait(min(3600, hours * 360)):
+            try:
+                if number := self.sessions.forget_idle(hours):
+                    logger.info("Removed what %d browsers had stored: not here for long", number)
+            except RivuletError as error:
+                logger.warning("What is idle could not be removed: %s", error)
 
     def refresh_models(self) -> None:
         """Ask the server for its models, in the background: it may have come up only now."""
@@ -75,6 +91,7 @@ class Backend:
 
     def close(self) -> None:
         """End what is going on; what was on its way in is offered again at the next start."""
+        self._closed.set()
         self.intake.close()
         self.sessions.close()
 
@@ -179,6 +196,12 @@ class Backend:
     def _take_in(self, session: Session, path: Path, name: str, url: str) -> Iterator[Event]:
         while not self.embedding.wait(0.2):
             yield Progress(name, "waiting for the search model")
+        config = self.config
+        if refusal := full(session, config):
+            text, values = refusal
+            raise RivuletError(english(text, **values))
+        if reason := self.disk.refuses(0):
+            raise RivuletError(reason)
         try:
             with self.sessions.store(session) as store:
                 events = ingest_file(
@@ -190,6 +213,7 @@ class Backend:
                     read_timeout=self.config.read_timeout,
                     metadata={"url": url} if url else None,
                     originals=session.originals,
+                    room=Room(config.max_pages, config.max_files, config.max_passages),
                 )
                 yield from self.metrics.ingesting(events)
         finally:

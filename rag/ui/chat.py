@@ -26,6 +26,7 @@ from rag.ui.feedback import Feedback
 from rag.ui.identity import identity
 from rag.ui.jobs import Job
 from rag.ui.language import Say, speaking
+from rag.ui.limits import Limits
 from rag.ui.sessions import Session
 from rag.ui.writing import Writing
 
@@ -43,8 +44,6 @@ PATIENCE = 5.0
 """Seconds that a running answer is given to end."""
 TYPING = 0.2
 """Seconds that what is typed is waited for more, before anything is read ahead."""
-MAX_QUESTION = 8_000
-"""Characters of a question."""
 
 T = TypeVar("T")
 Put = Callable[[], object]
@@ -93,6 +92,7 @@ class Chat:
     def __init__(self, backend: Backend):
         self.backend = backend
         self.feedback = Feedback.of(backend.config)
+        self.limits = Limits(backend.config)
         self._anticipation = Anticipation(backend) if backend.config.read_ahead else None
         self._writings: WeakValueDictionary[str, Writing] = WeakValueDictionary()
         """The last answer of each conversation, by its key, as long as it changes."""
@@ -122,7 +122,7 @@ class Chat:
             return
         look = self.look(request)
         options = look.session.preferences.options
-        question = (box.get("text") or "").strip()[:MAX_QUESTION]
+        question = (box.get("text") or "").strip()[: self.backend.config.max_question]
         turn = Turn(question, scope=asking.scope, documents=asking.documents, options=options)
         expect = self._anticipation.expect
         await asyncio.to_thread(expect, look.session, look.conversation, turn, asking.model)
@@ -133,7 +133,7 @@ class Chat:
         """Do what a button of the conversation says that has an answer written."""
         look = self.look(request)
         key, text = str(event.key), str(event.text).strip()
-        asked = key.strip()[:MAX_QUESTION]
+        asked = key.strip()[: self.backend.config.max_question]
         if event.do in ("suggested", "follow-up") and asked:
             if event.do == "suggested":
                 asking = replace(asking, scope="samples")
@@ -279,8 +279,22 @@ class Chat:
         """Have `answer` written in the conversation that is shown, and look on. `put` puts it in
         its place there."""
         conversation = look.conversation
-        writing = Writing(self.backend, look.session, conversation, turn, answer, files, search_for)
-        if not await asyncio.to_thread(self._begin, writing, put):
+        if refusal := await asyncio.to_thread(self.limits.begin, look.session, conversation.key):
+            text, values = refusal
+            gr.Warning(look.say(text, **values))
+            yield NOTHING
+            return
+        ended = partial(self.limits.ended, look.session, conversation.key)
+        writing = Writing(
+            self.backend, look.session, conversation, turn, answer, files, search_for, ended
+        )
+        begun = False
+        try:
+            begun = await asyncio.to_thread(self._begin, writing, put)
+        finally:
+            if not begun:
+                ended()
+        if not begun:
             gr.Warning(look.say("Another answer is still being written. Stop it, then ask again."))
             yield NOTHING
             return
@@ -405,15 +419,16 @@ class Chat:
 
     def _is_too_long(self, question: str, look: Look) -> bool:
         """Whether it is; then the person has been told."""
-        if len(question) > MAX_QUESTION:
+        most = self.backend.config.max_question
+        if len(question) > most:
             gr.Warning(
                 look.say(
                     "The question has more than {number} characters. Shorten it, or add the text "
                     "as a document.",
-                    number=MAX_QUESTION,
+                    number=most,
                 )
             )
-        return len(question) > MAX_QUESTION
+        return len(question) > most
 
 
 def _take(conversation: Conversation) -> bool:

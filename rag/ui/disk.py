@@ -4,6 +4,8 @@ import threading
 import time
 from pathlib import Path
 
+from rag.config import Config
+
 FRESH = 20.0
 """Seconds after which it is looked again how much is there."""
 
@@ -15,6 +17,12 @@ class Disk:
         self.folders, self.limit, self.setting = folders, limit, setting
         self._lock = threading.Lock()
         self._used, self._when, self._coming = 0, 0.0, 0
+
+    @classmethod
+    def of(cls, config: Config) -> "Disk":
+        """What all sessions and uploads take together."""
+        folders = config.data_dir / "sessions", config.data_dir / "uploads"
+        return cls(*folders, limit=config.max_disk_mb * 1_000_000, setting="RAG_MAX_DISK_MB")
 
     def refuses(self, coming: int) -> str:
         """Why there is no room for so many bytes more; "" where there is. They count from now on,

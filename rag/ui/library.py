@@ -49,14 +49,29 @@ class Library:
         paths = [Path(file) for file in files]
         # They cannot be deleted here: Gradio keeps a file that two browsers upload only once.
         session.uploads.update(paths)
-        return self.backend.intake.add(session, paths) if paths else []
+        room = max(0, self.backend.config.max_files - len(session.jobs))
+        jobs = self.backend.intake.add(session, paths[:room]) if paths else []
+        if len(paths) > room:
+            self._too_many(session)
+        return jobs
 
     def add_page(self, address: str, request: gr.Request) -> Shelf:
         """Queue the web page at an address that was typed."""
         look = self.look(request)
         if address := address.strip():
-            self.backend.intake.add_page(look.session, address)
+            if len(look.session.jobs) < self.backend.config.max_files:
+                self.backend.intake.add_page(look.session, address)
+            else:
+                self._too_many(look.session)
         return self.shelf(look)
+
+    def _too_many(self, session: Session) -> None:
+        text = (
+            "There are {number} files on their way, as many as there may be. Wait until some are "
+            "in, then add the rest again."
+        )
+        number = self.backend.config.max_files
+        session.notes.append(Note("bad", text, {"number": number}))
 
     def press(self, event: gr.EventData, request: gr.Request) -> Shelf:
         """Do what the button says that was pressed in the list or at the notes."""

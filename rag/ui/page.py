@@ -43,7 +43,6 @@ FORGET = (
 )
 KEEP_UPLOADS = 600
 """Seconds after which an uploaded file is deleted, taken in or not."""
-ANSWERS_AT_ONCE = 16
 
 
 def theme() -> gr.themes.Base:
@@ -251,7 +250,7 @@ def build(backend: Backend) -> gr.Blocks:
 
         # What is pressed while the last press is still being followed counts as well.
         multiple = {"trigger_mode": "multiple"}
-        writing = {"concurrency_limit": ANSWERS_AT_ONCE, "concurrency_id": "ask", **multiple}
+        writing = {"concurrency_limit": config.max_answers, "concurrency_id": "ask", **multiple}
         ticking = {"concurrency_limit": None}
         quick = {**ticking, **multiple}
         loaded = [*view, *shelf, seen, heading, model, *form.fields]
@@ -310,12 +309,6 @@ def uploads_dir(config: Config) -> Path:
     return config.data_dir / "uploads" / str(config.port)
 
 
-def disk_of(config: Config) -> Disk:
-    """The room that all sessions and what is uploaded take together."""
-    folders = config.data_dir / "sessions", config.data_dir / "uploads"
-    return Disk(*folders, limit=config.max_disk_mb * 1_000_000, setting="RAG_MAX_DISK_MB")
-
-
 def launch(
     page: gr.Blocks,
     config: Config,
@@ -360,7 +353,7 @@ def launch(
             app_kwargs={
                 "middleware": [
                     Middleware(Identity, root_path=config.root_path),
-                    Middleware(Boundary, disk=disk_of(config)),
+                    Middleware(Boundary, disk=Disk.of(config)),
                 ],
                 "routes": [Route("/health", health.answer)] if health else [],
             },

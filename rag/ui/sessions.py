@@ -7,6 +7,7 @@ Knows nothing of gradio.
 
 import hashlib
 import logging
+import os
 import re
 import shutil
 import threading
@@ -37,6 +38,10 @@ PATIENCE = 10.0
 """Seconds that deleting a conversation waits for the answer in it to end."""
 MANY_TABS = 100
 """Tabs of a browser, of which it is known what they show."""
+NOTED = 600.0
+"""Seconds after which a further visit is noted on the disk."""
+LEFT = 3600.0
+"""Seconds without a visit after which a session need not be in memory."""
 OPEN_STORES = 24
 """Indexes kept open at the same time; each costs some 5 MB, 11 files and 6 threads."""
 
@@ -57,6 +62,10 @@ class Session:
     uploads: set[Path] = field(default_factory=set)
     """The files as they were uploaded, which are there for some minutes."""
     preferences: Preferences = Preferences()
+    visited: float = field(default_factory=time.monotonic)
+    """When someone was here last."""
+    noted: float = 0.0
+    """When that was noted on the disk."""
     forgotten: bool = False
     """Whatever still goes on in it must leave nothing on the disk."""
     tabs: dict[str, str] = field(default_factory=dict)
@@ -71,6 +80,12 @@ class Session:
     def __post_init__(self) -> None:
         self.jobs = left_behind(self.incoming)
         self.preferences = preferences.read(self._preferences_file)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being written or taken in."""
+        writing = any(conversation.lock.locked() for conversation in self.opened())
+        return writing or any(not job.interrupted for job in list(self.jobs))
 
     @property
     def incoming(self) -> Path:
@@ -262,6 +277,11 @@ class Session:
                 file.unlink(missing_ok=True)
 
 
+def _changed(folder: Path) -> float:
+    """When a session was last used, as the disk says. Raises OSError."""
+    return max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+
+
 _KEPT = re.compile(r"[0-9a-f]{12}\.json")
 """The name of a conversation's file."""
 
@@ -277,6 +297,17 @@ def _replace(file: Path, text: str) -> None:
         with suppress(OSError):  # half of it would take the room that is short
             new.unlink(missing_ok=True)
         raise
+
+
+class Clock:
+    """The time, as it was when the program began and goes on since then: a clock that is set
+    must not make everyone look long gone."""
+
+    def __init__(self) -> None:
+        self._began = time.time() - time.monotonic()
+
+    def now(self) -> float:
+        return min(time.time(), self._began + time.monotonic())
 
 
 class Sessions:
@@ -296,6 +327,7 @@ class Sessions:
         self._used: Counter[str] = Counter()
         """How many are reading or writing each open index just now."""
         self._lock = threading.Lock()
+        self._clock = Clock()
 
     def get(self, identity: str) -> Session:
         """The session of `identity`, a secret that only its browser knows.
@@ -306,12 +338,46 @@ class Sessions:
         with self._lock:
             session = self._sessions.get(key)
             if session:
+                self._visited(session)
                 return session
             session = self._sessions[key] = Session(self.folder / key)
+            self._visited(session)
         if session.jobs:  # of the index of an interrupted file nothing may be left
             with suppress(RivuletError):
                 self.drop_empty(session)
         return session
+
+    def _visited(self, session: Session) -> None:
+        """Note that someone is there. On the disk the time of the folder says so."""
+        now = time.monotonic()
+        if not session.noted or now - session.noted > NOTED:
+            session.noted = now
+            with suppress(OSError):  # there is none as long as nothing is kept
+                os.utime(session.folder)
+        session.visited = now
+
+    def forget_idle(self, hours: float, clock: Clock | None = None) -> int:
+        """Remove what is kept of those who were not here for so many hours, also by an earlier
+        process; how many these were. Whatever goes on for someone, goes on."""
+        now, limit = (clock or self._clock).now(), hours * 3600
+        with self._lock:
+            here = dict(self._sessions)
+        idle = []
+        for key, session in here.items():
+            if time.monotonic() - session.visited > min(limit, LEFT) and not session.busy:
+                idle.append(key)
+        removed = 0
+        for folder in sorted(self.folder.iterdir()) if self.folder.is_dir() else ():
+            key = folder.name
+            with suppress(OSError):
+                if now - _changed(folder) > limit and (key not in here or key in idle):
+                    self.forget(here.get(key) or Session(folder))
+                    removed += 1
+        with self._lock:  # of those who have kept nothing, or are away, nothing need be in memory
+            for key in idle:
+                if time.monotonic() - here[key].visited > LEFT and not self._used[key]:
+                    self._sessions.pop(key, None)
+        return removed
 
     def has_documents(self, session: Session) -> bool:
         """Whether there is an index to open; reading must not make one. A server is asked every

@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
@@ -37,6 +37,10 @@ from rag.ui.turns import Doing
 logger = logging.getLogger(__name__)
 
 BUSY = "Too much is going on here just now. Ask again in a minute."
+TOO_LONG = (
+    "The answer took longer than it may here, and was ended. Ask for less, or choose a faster "
+    "model."
+)
 UNWATCHED = 20.0
 """Seconds without anybody looking on after which an answer is stopped: a reload is much shorter."""
 
@@ -54,6 +58,8 @@ class Writing:
     """Files whose words have to be searchable first."""
     search_for: str = ""
     """What is to be searched for instead of the question."""
+    ended: Callable[[], object] = bool
+    """Is called when the answer is there, or will not come."""
     doing: Doing | None = None
     """What is being done."""
     version: int = 0
@@ -139,6 +145,7 @@ class Writing:
             self.keep()
         finally:
             self.conversation.lock.release()
+            self.ended()
             self._told(None)
 
     def _end(self) -> None:
@@ -176,9 +183,12 @@ class Writing:
 
     def _read(self, events: Events) -> None:
         answer = self.answer
+        until = time.monotonic() + self.backend.config.answer_timeout
         for event in events:
             if self._stopped:
                 return
+            if time.monotonic() > until:
+                raise RivuletError(TOO_LONG)
             match event:
                 case Status():
                     self.doing = event

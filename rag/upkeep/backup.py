@@ -123,6 +123,8 @@ def restore(data_dir: Path, file: Path) -> int:
                 f"another folder by --data-dir."
             )
         number = sum(1 for path in beside.rglob("*") if path.is_file())
+        for session in (beside / "sessions").glob("*"):
+            os.utime(session)  # nobody shall be forgotten for not having been here since then
         for top in tops:
             top.rename(data_dir / top.name)
         return number

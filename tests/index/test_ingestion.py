@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from reportlab.pdfgen.canvas import Canvas
 
 from rag.errors import StoreError
 from rag.index.embedding import Embedded, HashEmbedding
@@ -15,6 +16,7 @@ from rag.index.ingestion import (
     Ingested,
     Progress,
     Rejected,
+    Room,
     Searchable,
     ingest,
     ingest_file,
@@ -265,3 +267,59 @@ def test_the_same_text_is_the_same_document_where_the_identity_was_made_from_it(
     assert take_metadata(store, Document("The same text.", first)) == (False, first)
     again = Document("The same text.", {"file_name": "two.md"})
     assert take_metadata(store, again) == (True, first)
+
+
+class TestRoom:
+    """How much an index may hold."""
+
+    def told(self, path: Path, store: ChromaStore, room: Room, name: str = "") -> list[Any]:
+        found = ingest_file(
+            path,
+            name or path.name,
+            store,
+            HashEmbedding(),
+            max_bytes=10**6,
+            read_timeout=60,
+            room=room,
+        )
+        return [each for each in found if isinstance(each, Ingested | Rejected)]
+
+    def test_documents(self, tmp_path: Path, store: ChromaStore) -> None:
+        room, files = Room(9, 1, 99), [tmp_path / f"{number}.txt" for number in range(2)]
+        for file in files:
+            file.write_text(f"This is of {file.stem}.")
+        assert isinstance(self.told(files[0], store, room)[0], Ingested)
+        (refused,) = self.told(files[1], store, room)
+        assert "RAG_MAX_FILES" in refused.reason
+        files[0].write_text("This is otherwise.")
+        (newer,) = self.told(files[0], store, room)
+        assert newer.replaced
+        store.delete(newer.document_id)
+        assert isinstance(self.told(files[1], store, room)[0], Ingested)
+
+    def test_passages(self, tmp_path: Path, store: ChromaStore) -> None:
+        file = tmp_path / "long.md"
+        file.write_text(LONG)
+        (refused,) = self.told(file, store, Room(9, 9, 69))
+        assert "70 passages" in refused.reason
+        assert "RAG_MAX_PASSAGES" in refused.reason
+        assert store.documents() == []
+        assert isinstance(self.told(file, store, Room(9, 9, 70))[0], Ingested)
+
+    def test_pages(self, tmp_path: Path, store: ChromaStore) -> None:
+        file = tmp_path / "pages.pdf"
+        canvas = Canvas(str(file))
+        for number in range(3):
+            canvas.drawString(72, 720, f"This is page {number} of the book.")
+            canvas.showPage()
+        canvas.save()
+        (refused,) = self.told(file, store, Room(2, 9, 99))
+        assert "3 pages" in refused.reason
+        assert "RAG_MAX_PAGES" in refused.reason
+        assert isinstance(self.told(file, store, Room(3, 9, 99))[0], Ingested)
+
+    def test_of_an_archive_what_fits_is_taken(self, tmp_path: Path, store: ChromaStore) -> None:
+        file = tmp_path / "all.zip"
+        file.write_bytes(archive({f"{n}.txt": f"This is text {n}.".encode() for n in range(3)}))
+        told = self.told(file, store, Room(9, 2, 99))
+        assert [type(each) for each in told] == [Ingested, Ingested, Rejected]

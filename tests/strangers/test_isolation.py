@@ -17,7 +17,7 @@ from rag.ui.identity import COOKIE
 from tests.browser.conftest import App, scripted_app
 from tests.strangers.conftest import Visit
 from tests.strangers.people import Person
-from tests.ui.pages import Gated, soon
+from tests.ui.pages import Gated, eventually
 
 SECRET = "Ann's plums are of the colour vermilion."
 QUESTION = "Which colour have the plums?"
@@ -183,7 +183,7 @@ class TestTabs:
         bob.http.get(API + "queue/data", params={"session_hash": ann.tab})
         bob.http.get(f"{API}heartbeat/{ann.tab}")
         gated.gate.set()
-        soon(lambda: "Half and half." in ann.load())
+        eventually(lambda: "Half and half." in ann.load())
 
 
 class TestEvents:

@@ -17,6 +17,7 @@ import pytest
 
 from rag.answering import prompts
 from rag.answering.options import AnswerOptions
+from rag.config import Config
 from rag.errors import ModelUnavailableError, ProviderError
 from rag.index.embedding import HashEmbedding
 from rag.index.ingestion import Searchable, ingest
@@ -26,7 +27,7 @@ from rag.types import ChatMessage, Document
 from rag.ui import chat as module
 from rag.ui import writing
 from rag.ui.backend import Backend
-from rag.ui.chat import MAX_QUESTION, Asking, Chat, find
+from rag.ui.chat import Asking, Chat, find
 from rag.ui.conversations import Answer, Conversation, Turn
 from rag.ui.jobs import Job
 from rag.ui.preferences import Preferences
@@ -180,11 +181,11 @@ class TestAsking:
         self, page: Page, llm: ScriptedLLM
     ) -> None:
         with pytest.warns(UserWarning, match="more than 8,000 characters"):
-            (view,) = page.asks("x" * (MAX_QUESTION + 1)).end()
+            (view,) = page.asks("x" * (Config().max_question + 1)).end()
         assert all(map(skipped, view))
         assert llm.calls == []
         assert page.conversation.turns == []
-        page.ask("x" * MAX_QUESTION)
+        page.ask("x" * Config().max_question)
         assert len(llm.calls) == 1
 
     def test_without_documents_no_model_is_called(self, page: Page, llm: ScriptedLLM) -> None:
@@ -572,7 +573,7 @@ class TestAgain:
         page.ask("One?", "Two?")
         key = page.conversation.turns[0].key
         with pytest.warns(UserWarning, match="more than 8,000 characters"):
-            (view,) = page.press("edit", key, "x" * (MAX_QUESTION + 1))
+            (view,) = page.press("edit", key, "x" * (Config().max_question + 1))
         assert all(map(skipped, view))
         assert questions(page.conversation) == ["One?", "Two?"]
 

@@ -690,3 +690,70 @@ def test_originals_that_a_crash_left_go_when_the_index_is_opened(
     again.remove_document(again.get("one"), record.id_)
     assert not originals.exists()
     again.close()
+
+
+class TestIdle:
+    """Sessions that nobody has been in for a while."""
+
+    @pytest.fixture
+    def sessions(self, tmp_path: Path) -> Sessions:
+        return Sessions(tmp_path / "sessions", "hash")
+
+    def kept(self, sessions: Sessions, identity: str) -> Session:
+        session = sessions.get(identity)
+        conversation = session.begin()
+        conversation.turns.append(Turn("Why?", [Answer("m", "So.", finish_reason="stop")]))
+        session.keep(conversation)
+        return session
+
+    def age(self, session: Session, hours: float) -> None:
+        then = time.time() - hours * 3600
+        for path in (session.folder, *session.folder.iterdir()):
+            os.utime(path, (then, then))
+        session.visited = time.monotonic() - hours * 3600
+
+    def test_what_they_stored_is_removed(self, sessions: Sessions) -> None:
+        old, new = self.kept(sessions, "old"), self.kept(sessions, "new")
+        self.age(old, 25)
+        assert sessions.forget_idle(24) == 1
+        assert not old.folder.exists()
+        assert new.folder.exists()
+        assert sessions.get("old") is not old
+        assert sessions.get("new") is new
+
+    def test_of_an_earlier_process_too(self, sessions: Sessions) -> None:
+        self.age(self.kept(sessions, "old"), 25)
+        later = Sessions(sessions.folder, "hash")
+        assert later.forget_idle(26) == 0
+        assert later.forget_idle(24) == 1
+
+    def test_a_visit_keeps_it(self, sessions: Sessions) -> None:
+        old = self.kept(sessions, "old")
+        self.age(old, 25)
+        old.noted = 0.0
+        assert Sessions(sessions.folder, "hash").get("old").folder == old.folder
+        sessions._sessions.clear()
+        assert sessions.forget_idle(24) == 0
+
+    def test_what_goes_on_goes_on(self, sessions: Sessions) -> None:
+        old = self.kept(sessions, "old")
+        self.age(old, 25)
+        with old.opened()[0].lock:
+            assert sessions.forget_idle(24) == 0
+        assert sessions.forget_idle(24) == 1
+
+    def test_a_clock_that_is_set_forgets_nobody(
+        self, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.kept(sessions, "old")
+        sessions._sessions.clear()
+        real = time.time
+        monkeypatch.setattr(time, "time", lambda: real() + 365 * 24 * 3600)
+        assert sessions.forget_idle(24) == 0
+
+    def test_who_has_kept_nothing_is_not_in_memory(self, sessions: Sessions) -> None:
+        for number in range(10):
+            sessions.get(str(number)).visited -= 2 * 3600
+        sessions.get("new")
+        assert sessions.forget_idle(24) == 0
+        assert len(sessions._sessions) == 1
