@@ -2,6 +2,7 @@
 
 import html
 import re
+from dataclasses import replace
 from typing import TypeVar
 
 import gradio as gr
@@ -50,6 +51,10 @@ class Panel:
             hit = chosen
             node, begin, end = hit.node, 0, len(hit.node.text)
         view = self.backend.view(look.session, node, begin, end, place)
+        if citation and citation.support == "partly" and not view.note:
+            missing = ", ".join(citation.missing)
+            note = look.say("Partly: it does not say {missing}", missing=missing)
+            view = replace(view, note=note)
         cite = rest if citation else ""
         shown = viewer.source(view, hit, place_of, key=key, cite=cite, say=look.say)
         return f'<div data-view="{html.escape(name)}">{shown}</div>'

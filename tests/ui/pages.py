@@ -199,11 +199,13 @@ class Page:
         return " | ".join(markup.text for _, markup in self.leaves(kind))
 
     def do(self, markup: str) -> list[str]:
-        """The keys of the buttons that do this."""
+        """The keys of the buttons that do this; what a mark does the page itself adds."""
+        wanted: dict[str, Any] = {"attrs": {"data-do": markup}}
+        name = "data-key"
+        if markup == "cite":
+            wanted, name = {"class_": "cite"}, "data-cite"
         return [
-            str(button["data-key"])
-            for _, part in self.leaves()
-            for button in part.find_all(attrs={"data-do": markup})
+            str(button[name]) for _, part in self.leaves() for button in part.find_all(**wanted)
         ]
 
 

@@ -1,6 +1,7 @@
 """The panel beside the answer: what was clicked, in its place, and only what is one's own."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import gradio as gr
 import pytest
@@ -100,3 +101,11 @@ def test_another_browser_sees_nothing(page: Page, request_of: Callable[..., gr.R
 def test_the_sentence_is_text(page: Page, answer: Answer, hostile: str) -> None:
     answer.text, answer.citations = hostile, (Citation(0, len(hostile), "none"),)
     assert opened(page, "cite", f"{answer.key}:0").blockquote.text == hostile
+
+
+def test_what_a_passage_does_not_say_is_said(page: Page, answer: Answer) -> None:
+    supported, none = answer.citations
+    answer.citations = (replace(supported, support="partly", missing=("1848", "Ann")), none)
+    soup = opened(page, "cite", f"{answer.key}:0")
+    assert soup.find(class_="viewer-note").text == "Partly: it does not say 1848, Ann"
+    assert soup.mark.text == "The sample speaks of walnuts."
