@@ -10,7 +10,6 @@ from pathlib import Path
 
 from rag.config import DEFAULT_MODEL, Config
 from rag.errors import RivuletError
-from rag.llms.openai import OPENAI_URL, OpenAI, list_models
 from rag.llms.protocol import LLM
 from rag.preparation import Preparation
 from rag.weights import Report
@@ -38,6 +37,8 @@ class Catalog:
         """Ask the server for its models. One that gives no list is usable all the same."""
         if not self.config.offers_openai:
             return
+        from rag.llms.openai import list_models  # half a second, which the page need not wait for
+
         try:
             names = list_models(self.config.openai_base_url, self.config.openai_api_key)
         except RivuletError as error:
@@ -67,6 +68,8 @@ def load(name: str, config: Config, report: Report) -> LLM:
     Raises ModelUnavailableError, or ConfigurationError where a key is missing.
     """
     if name.startswith(OPENAI):
+        from rag.llms.openai import OPENAI_URL, OpenAI
+
         return OpenAI(
             name.removeprefix(OPENAI),
             config.openai_base_url or OPENAI_URL,
