@@ -57,6 +57,13 @@ class Catalog:
                 self._preparations[name] = known
             return known
 
+    def forget(self) -> None:
+        """Have the models that are loaded drop what they keep of prompts and answers."""
+        for preparation in list(self._preparations.values()):
+            forget = getattr(preparation.result(), "forget", None) if preparation.ready else None
+            if forget:
+                forget()
+
     def put(self, name: str, llm: LLM) -> None:
         """Offer a model that is loaded already under `name`: for tests and demos."""
         self._preparations[name] = Preparation(label(name), lambda _: llm).start()

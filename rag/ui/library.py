@@ -99,7 +99,8 @@ class Library:
         return *self.shelf(look, scope), arrived
 
     def forget(self, request: gr.Request) -> None:
-        """Remove everything of the session, from the disk too."""
+        """Remove everything of the session, from the disk too, and what models keep of all."""
+        self.backend.catalog.forget()
         try:
             self.backend.sessions.forget(self.look(request).session)
         except StoreError as error:

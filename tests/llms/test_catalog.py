@@ -149,3 +149,18 @@ def test_a_model_that_is_loaded_already_can_be_put_in() -> None:
     catalog, llm = Catalog(Config()), ScriptedLLM()
     catalog.put("scripted", llm)
     assert catalog.prepare("scripted").result() is llm
+
+
+def test_loaded_models_are_told_to_forget(catalog: Catalog) -> None:
+    class Keeps(ScriptedLLM):
+        told = 0
+
+        def forget(self) -> None:
+            self.told += 1
+
+    llm = Keeps()
+    catalog.put("keeps", llm)
+    catalog.put("keeps nothing", ScriptedLLM())
+    catalog.prepare("keeps").result()
+    catalog.forget()
+    assert llm.told == 1
