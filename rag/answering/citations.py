@@ -29,8 +29,9 @@ from rag.types import Citation, Node, NodeWithScore, Support
 
 logger = logging.getLogger(__name__)
 
-COMPARED = 3
-"""Windows that are looked at closely: the best by their words."""
+COMPARED = 1
+"""Windows that are looked at closely: the best by their words. Three gave the same figures, for
+twice the embedding."""
 ASKED = 0.5
 """What a word weighs that stands in the question as well: it is less of a claim."""
 SURE, HOPELESS = 0.8, 0.2
