@@ -22,6 +22,7 @@ from rag.config import (
 )
 from rag.errors import ConfigurationError, RivuletError
 from rag.passwords import hashed
+from rag.types import harmless
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,7 +63,7 @@ def _password_line(user: str) -> str:
 
 
 def _failed(why: str) -> int:
-    print(why, file=sys.stderr)
+    print(harmless(why), file=sys.stderr)
     return 1
 
 

@@ -28,7 +28,7 @@ from rag.evaluation.files import read_corpus, read_questions
 from rag.evaluation.measuring import measure_answers, measure_retrieval, put_in
 from rag.index.reembedding import reembed
 from rag.llms.catalog import load
-from rag.types import Document, counted
+from rag.types import Document, counted, harmless
 from rag.upkeep.backup import backup, restore
 from rag.upkeep.checking import Seen, check
 from rag.upkeep.folder import alone
@@ -140,7 +140,8 @@ def _check(config: Config, screen: "Screen") -> None:
         left += not finding.mended
         screen.clear()
         did = "mended" if finding.mended else "to do "
-        print(f"{did}  {place.relative_to(config.data_dir)}: {finding.what}", flush=True)
+        found = f"{place.relative_to(config.data_dir)}: {finding.what}"
+        print(f"{did}  {harmless(found)}", flush=True)
     looked_over = ", ".join(
         counted(number, noun)
         for number, noun in (
@@ -230,9 +231,9 @@ class Terminal:
         if response.finish_reason in ENDINGS:
             self._screen.say(f"({ENDINGS[response.finish_reason]})")
         if response.citations:
-            print(f"\n{response.get_formatted_citations()}", flush=True)
+            print(f"\n{harmless(response.get_formatted_citations())}", flush=True)
         if nearest := response.source_nodes or response.other_nodes:
-            print(f"\n{formatted(nearest)}\n", flush=True)
+            print(f"\n{harmless(formatted(nearest))}\n", flush=True)
 
     def _report(self, doing: str, done: float) -> None:
         self._screen.passing(f"{doing}, {done:.0%}")
@@ -259,7 +260,7 @@ class Screen(logging.Handler):
         if text:
             self.clear()
             self._writing = True
-            print(text, end="", flush=True)
+            print(harmless(text), end="", flush=True)
 
     def end_line(self) -> None:
         """The end of the answer."""
@@ -272,11 +273,11 @@ class Screen(logging.Handler):
         if sys.stderr.isatty() and not (self._writing and sys.stdout.isatty()):
             self._passing = True
             width = shutil.get_terminal_size().columns - 1  # one line can be taken back
-            print(f"{CLEAR}{text[:width]}", end="", file=sys.stderr, flush=True)
+            print(f"{CLEAR}{harmless(text)[:width]}", end="", file=sys.stderr, flush=True)
 
     def say(self, text: str) -> None:
         self.clear()
-        print(text, file=sys.stderr, flush=True)
+        print(harmless(text), file=sys.stderr, flush=True)
 
     def clear(self) -> None:
         if self._passing:

@@ -227,6 +227,19 @@ class Completion:
     usage: Usage | None = None
 
 
+def harmless(text: str) -> str:
+    """`text` as a terminal can be given it: what would move the cursor, change colours or titles,
+    or turn the line around is shown as a sign."""
+    return text.translate(_SIGNS)
+
+
+_SIGNS: dict[int, str] = {
+    **{code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"},
+    **dict.fromkeys((*range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), "\ufffd"),
+}
+"""Control characters, those that turn writing around among them, and what is shown of each."""
+
+
 def well_formed(text: str) -> str:
     """`text` with each lone surrogate (as in a file name that is not UTF-8) replaced by U+FFFD."""
     return re.sub(r"[\ud800-\udfff]", "\ufffd", text)

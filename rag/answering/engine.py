@@ -24,6 +24,7 @@ from rag.answering.events import (
 )
 from rag.answering.options import USUAL, AnswerOptions
 from rag.answering.postprocessing import First
+from rag.answering.prompts import fenced
 from rag.answering.relevance import RelevancePostprocessor
 from rag.answering.sentences import PASSAGES, BestSentences
 from rag.answering.synthesis import ResponseSynthesizer
@@ -95,11 +96,12 @@ def answer_as_set(
     `python -m rag eval` measures. Without a retriever, or what embeds for it, nothing is searched:
     the model is asked with the conversation alone."""
     searching = retriever is not None and embed_model is not None
+    prompts = options.prompts(small=llm.is_small)
     synthesizer = ResponseSynthesizer(
         llm,
         config.response_mode if searching else "generation",
         streaming=True,
-        prompts=options.prompts(small=llm.is_small),
+        prompts=prompts if llm.is_small else fenced(prompts),
         max_tokens=options.max_tokens or config.max_new_tokens,
         temperature=options.temperature,
     )

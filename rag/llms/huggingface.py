@@ -12,6 +12,7 @@ import functools
 import inspect
 import logging
 import queue
+import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -126,6 +127,7 @@ class HuggingFaceLLM:
                 f"The model {self.model_name} has no chat template, so it cannot be asked "
                 f"questions. Choose an instruction-tuned model."
             )
+        self._speaking = _special(self._tokenizer)
         self._stated = self._model.generation_config
         self._check_generate_kwargs()
         self.context_window = context_window or int(
@@ -172,7 +174,12 @@ class HuggingFaceLLM:
             )
 
     def count_tokens(self, text: str) -> int:
-        return len(self._tokenizer.encode(text, add_special_tokens=False))
+        return len(self._tokenizer.encode(self._as_text(text), add_special_tokens=False))
+
+    def _as_text(self, text: str) -> str:
+        """`text` with what would end a turn of the conversation, and begin another, as mere text: a
+        document must not speak as someone else."""
+        return self._speaking.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
 
     def stream(
         self,
@@ -303,7 +310,10 @@ class HuggingFaceLLM:
     def _prompt(self, messages: Sequence[ChatMessage], max_tokens: int) -> tuple[str, list[int]]:
         """As the chat template has it: its text, and its tokens."""
         text = self._tokenizer.apply_chat_template(
-            [{"role": message.role, "content": message.content} for message in messages],
+            [
+                {"role": message.role, "content": self._as_text(message.content)}
+                for message in messages
+            ],
             add_generation_prompt=True,
             tokenize=False,
         )
@@ -397,6 +407,13 @@ def _loaded(path: Path) -> Any:
         path, local_files_only=True, dtype=torch.bfloat16 if cuda else torch.float32
     )
     return model.to("cuda" if cuda else "cpu").eval()
+
+
+def _special(tokenizer: Any) -> "re.Pattern[str]":
+    """What the tokenizer takes for more than text, wherever it stands."""
+    added = (str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
+    signs = sorted({*added, *tokenizer.all_special_tokens}, key=len, reverse=True)
+    return re.compile("|".join(re.escape(sign) for sign in signs if len(sign) > 1) or "(?!)")
 
 
 def _tokenizer_path(name: str, models_dir: Path) -> Path:

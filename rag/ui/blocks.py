@@ -120,7 +120,7 @@ def _anchor(href: str) -> str:
 
 
 def _address(href: str) -> str:
-    return f'<span class="address">({html.escape(href)})</span>'
+    return f'<span class="address" dir="ltr">({html.escape(href)})</span>'
 
 
 _MARKDOWN = (

@@ -1,6 +1,7 @@
 """A person at the running page, as a program speaks to it: real HTTP, and a cookie of their own."""
 
 import json
+import re
 import secrets
 import time
 from collections.abc import Iterator, Mapping
@@ -113,13 +114,14 @@ class Person:
         file = {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}, **more}
         return self.join(self.number("drop", "upload"), [[file]])
 
-    def add(self, name: str, text: str) -> None:
+    def add(self, name: str, content: str | bytes, ready: str = "is ready") -> None:
         """Add a document, and wait until it is there."""
-        self.take(self.upload(name, text.encode()), name).raise_for_status()
+        content = content.encode() if isinstance(content, str) else content
+        self.take(self.upload(name, content), name).raise_for_status()
         *_, last = self.messages()
         assert last["success"], last
         until = time.monotonic() + GUARD
-        while f"{name} is ready" not in self.shelf():
+        while not re.search(f"{re.escape(name)}[^<]*{ready}", self.shelf()):
             assert time.monotonic() < until, self.shelf()
             time.sleep(0.05)
 
