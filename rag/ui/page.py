@@ -23,6 +23,7 @@ from rag.ui.chat import Asking, Chat
 from rag.ui.conversations import Scope
 from rag.ui.disk import Disk
 from rag.ui.form import TEXTS, Form
+from rag.ui.guarding import guarded
 from rag.ui.health import Health
 from rag.ui.identity import Identity
 from rag.ui.jobs import Job
@@ -246,7 +247,9 @@ def build(backend: Backend) -> gr.Blocks:
             return *load(request), ""
 
         def on(trigger: Any, fn: Callable[..., Any], **settings: Any) -> Any:
-            return trigger(fn, show_progress="hidden", api_visibility="private", **settings)
+            return trigger(
+                guarded(fn), show_progress="hidden", api_visibility="private", **settings
+            )
 
         # What is pressed while the last press is still being followed counts as well.
         multiple = {"trigger_mode": "multiple"}
