@@ -28,6 +28,15 @@ def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
 
         return yields
 
+    if inspect.iscoroutinefunction(handler):
+
+        @functools.wraps(handler)
+        async def awaits(*values: Any, **named: Any) -> Any:
+            with _told():
+                return await handler(*values, **named)
+
+        return awaits
+
     @functools.wraps(handler)
     def returns(*values: Any, **named: Any) -> Any:
         with _told():
