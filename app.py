@@ -6,7 +6,6 @@ The composition root: settings -> parts -> page -> launch. Nothing imports it.
 import argparse
 import dataclasses
 import ipaddress
-import logging
 import os
 import secrets
 import shutil
@@ -16,6 +15,7 @@ import threading
 from pathlib import Path
 from typing import NoReturn
 
+from rag import logs
 from rag.config import Config, as_argument, parse_auth, parse_port
 from rag.errors import ConfigurationError
 from rag.space import borrow_gpus
@@ -28,9 +28,6 @@ WEEK = 7 * 24
 
 def main() -> NoReturn:
     """Run the app until Ctrl-C; exit status 1 with one line where it cannot start."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    for noisy in ("httpx", "httpx2", "chromadb"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
         run()
     except ConfigurationError as error:
@@ -66,6 +63,7 @@ def run() -> NoReturn:
         any_model=not strangers,
         forget_after=forget_after,
     )
+    logs.set_up(config)
     serve(config, options.host, share=options.share, open_browser=options.browser)
 
 
@@ -99,6 +97,7 @@ def serve(config: Config, host: str, *, share: bool, open_browser: bool) -> NoRe
     page = build(backend)
     health = Health(backend)
     launch(page, config, host, share=share, open_browser=open_browser, health=health)
+    logs.adopt_servers()
     if config.metrics_port:
         backend.metrics.serve(host, config.metrics_port, lambda: len(page._queue))
     backend.start()

@@ -104,6 +104,8 @@ class Config:
     """File with the names and hashed passwords of others who may; neither: no login."""
     log: LogFormat = "text"
     """How the log is written: for people, or one JSON object a line."""
+    log_text: bool = False
+    """Whether the log may hold what errors say that are not ours: people's texts may be in it."""
     port: int = 7860
     root_path: str = ""
     """Path under which a proxy shows the page, such as "/rivulet"; empty: at the top."""
@@ -283,6 +285,7 @@ VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
     "RAG_FORGET_AFTER": ("forget_after", parse_amount),
     "RAG_FEEDBACK": ("feedback", parse_switch),
     "RAG_LOG": ("log", _log),
+    "RAG_LOG_TEXT": ("log_text", parse_switch),
     "RAG_READ_AHEAD": ("read_ahead", parse_switch),
     "RAG_AUTH": ("auth", parse_auth),
     "RAG_AUTH_FILE": ("auth_file", lambda text: Path(text).expanduser()),

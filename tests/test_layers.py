@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (
-    *("errors", "config", "passwords", "types", "space", "weights", "preparation"),
+    *("errors", "config", "passwords", "logs", "types", "space", "weights", "preparation"),
     *("documents", "index", "llms", "answering", "evaluation", "ui"),
     *("upkeep", "terminal", "__main__"),
 )

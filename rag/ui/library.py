@@ -58,12 +58,17 @@ class Library:
     def add_page(self, address: str, request: gr.Request) -> Shelf:
         """Queue the web page at an address that was typed."""
         look = self.look(request)
-        if address := address.strip():
-            if len(look.session.jobs) < self.backend.config.max_files:
-                self.backend.intake.add_page(look.session, address)
-            else:
-                self._too_many(look.session)
+        self.take_page(look.session, address)
         return self.shelf(look)
+
+    def take_page(self, session: Session, address: str) -> list[Job]:
+        """Queue a web page."""
+        if not (address := address.strip()):
+            return []
+        if len(session.jobs) >= self.backend.config.max_files:
+            self._too_many(session)
+            return []
+        return self.backend.intake.add_page(session, address)
 
     def _too_many(self, session: Session) -> None:
         text = (

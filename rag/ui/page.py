@@ -17,12 +17,14 @@ from rag.config import Config
 from rag.errors import ConfigurationError
 from rag.llms.catalog import label
 from rag.ui import rendering
+from rag.ui.api import Api
 from rag.ui.backend import Backend
 from rag.ui.boundary import Boundary
 from rag.ui.chat import Asking, Chat
 from rag.ui.conversations import Scope
 from rag.ui.disk import Disk
 from rag.ui.form import TEXTS, Form
+from rag.ui.guarding import guarded
 from rag.ui.health import Health
 from rag.ui.identity import Identity
 from rag.ui.jobs import Job
@@ -246,7 +248,8 @@ def build(backend: Backend) -> gr.Blocks:
             return *load(request), ""
 
         def on(trigger: Any, fn: Callable[..., Any], **settings: Any) -> Any:
-            return trigger(fn, show_progress="hidden", api_visibility="private", **settings)
+            settings = {"api_visibility": "private", "show_progress": "hidden", **settings}
+            return trigger(guarded(fn), **settings)
 
         # What is pressed while the last press is still being followed counts as well.
         multiple = {"trigger_mode": "multiple"}
@@ -255,6 +258,7 @@ def build(backend: Backend) -> gr.Blocks:
         quick = {**ticking, **multiple}
         loaded = [*view, *shelf, seen, heading, model, *form.fields]
 
+        Api(chat, library).build(on, writing)  # first: the page's own have other names then
         arrived = on(page.load, load, outputs=loaded, **quick)
         on(arrived.then, chat.follow, outputs=view, **quick)
         on(timer.tick, tick, outputs=[preparing, documents, model, timer], **ticking)

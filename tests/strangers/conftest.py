@@ -22,7 +22,8 @@ def gated() -> Gated:
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory, gated: Gated) -> Iterator[App]:
-    app = scripted_app(tmp_path_factory.mktemp("data"), {"scripted": gated})
+    many = {"questions_per_minute": 10_000}
+    app = scripted_app(tmp_path_factory.mktemp("data"), {"scripted": gated}, **many)
     yield app
     app.stop()
 

@@ -36,6 +36,7 @@ TAGS = {
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     config = {"relevance_cutoff": 0.0, "top_k": 20, "max_new_tokens": 4096}
+    config["questions_per_minute"] = 10_000
     app = scripted_app(tmp_path_factory.mktemp("data"), {"scripted": Parrot()}, **config)
     yield app
     app.stop()

@@ -122,6 +122,7 @@ def test_a_password_is_not_as_long_as_a_book(visit: Visit) -> None:
 def test_a_program_logs_in_too(app: App) -> None:
     client = Client(app.address, auth=("bob", "pear"), verbose=False)
     assert client.config["title"] == "Rivulet"
+    assert client.predict(api_name="/list") == {"documents": []}
     with pytest.raises(Exception, match=r"(?i)auth|login|credential"):
         Client(app.address, verbose=False)
 
