@@ -141,7 +141,8 @@ class HuggingFaceLLM:
         self._steps = 0
         self._line: Line = deque()
         self._borrowed = borrowing(self._generate)
-        self._batch = self._made_quick(path) if self._choice(None) else None
+        is_plain = self._borrowed or not self._choice(None)
+        self._batch = None if is_plain else self._made_quick(path)
 
     def _made_quick(self, path: Path) -> Batch | None:
         """None where it cannot be. The weights are in memory once: one way or the other."""
