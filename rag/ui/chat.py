@@ -158,9 +158,9 @@ class Chat:
         if not turn:
             return None
         if do == "compare":
-            new = Answer(text)
+            new, searched = Answer(text), turn.answers[-1].searched_for
             put = partial(turn.answers.append, new)
-            return (turn, new, put, "") if self._is_model(text) else None
+            return (turn, new, put, searched) if self._is_model(text) else None
         if do == "retry" and answer and len(turn.answers) > 1:
             new = Answer(answer.model)
             return turn, new, partial(_replace, turn.answers, answer, new), ""
