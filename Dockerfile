@@ -5,8 +5,9 @@ RUN python -m venv /opt/rivulet
 ENV PATH=/opt/rivulet/bin:$PATH
 WORKDIR /build
 COPY requirements.txt .
-# PyTorch's build without CUDA, which is some gigabytes smaller, of the version that is pinned.
-RUN pip install --index-url https://download.pytorch.org/whl/cpu "$(grep -o '^torch==[0-9.]*' requirements.txt)"
+# An index with PyTorch's build without CUDA, which is some gigabytes smaller: pytorch.org names it.
+ARG TORCH_INDEX=
+RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$(grep -o '^torch==[0-9.]*' requirements.txt)"
 RUN pip install -r requirements.txt
 
 FROM python:3.11-slim

@@ -79,14 +79,27 @@ def test_all_that_the_app_imports_of_ours_is_copied(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
 
 
-def test_torch_is_the_pinned_one_without_cuda() -> None:
+def test_torch_is_the_pinned_one_of_an_index_that_can_be_named() -> None:
     (install,) = (rest for word, rest in STEPS if word == "RUN" and "torch" in rest)
     (pin,) = re.findall(r"\$\(.+?\)", install)
     found = subprocess.run(
         ["bash", "-c", f'printf %s "{pin}"'], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert found.stdout == f"torch=={PINS['torch']}"
-    assert "/whl/cpu" in install
+    assert ("ARG", "TORCH_INDEX=") in STEPS
+    option = install.split('"$(')[0].removeprefix("pip install ")
+    for index, given in (
+        ("", ""),
+        ("https://index.example/cpu", "--index-url https://index.example/cpu"),
+    ):
+        shown = subprocess.run(
+            ["bash", "-c", f"echo {option}"],
+            env={**os.environ, "TORCH_INDEX": index},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert shown.stdout.strip() == given
 
 
 def test_it_is_not_root_and_writes_below_its_volume() -> None:
