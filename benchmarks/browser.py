@@ -12,10 +12,9 @@ import os
 import platform
 import shutil
 import socket
-import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from typing import Any
 import gradio as gr
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from benchmarks import spread
 from rag.config import Config
 from rag.index.embedding import HashEmbedding
 from rag.llms.scripted import ScriptedLLM
@@ -185,12 +185,8 @@ def main() -> None:
                     with serve(llm) as address:
                         found[name].append(measure(browser, address, llm, len(said)))
             for name, rows in found.items():
-                print(f"| {kind} | {name} | {' | '.join(map(_spread, zip(*rows, strict=True)))} |")
+                print(f"| {kind} | {name} | {' | '.join(map(spread, zip(*rows, strict=True)))} |")
         browser.close()
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 if __name__ == "__main__":

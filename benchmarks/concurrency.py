@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
-from benchmarks.decoding import TOPICS, Run, Writer, llamaindex, spread, writer
+from benchmarks import spread
+from benchmarks.decoding import TOPICS, Run, Writer, llamaindex, writer
 from benchmarks.retrieval import machine
 from rag.llms.huggingface import HuggingFaceLLM
 
@@ -52,7 +53,7 @@ def measure(writers: dict[str, Writer], at_once: int, rounds: int) -> str:
             lambda each: each[2],
             lambda each: each[3],
         )
-        cells = (spread([column(each) for each in own], 1, ".1f") for column in columns)
+        cells = (spread([column(each) for each in own], ".1f") for column in columns)
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

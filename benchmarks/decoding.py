@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 from unittest.mock import patch
 
-from benchmarks.retrieval import _peer_python, _weights, machine
+from benchmarks import spread
+from benchmarks.retrieval import machine, peer_python, weights
 from rag.config import DEFAULT_MODEL
 from rag.evaluation.files import read_corpus, read_questions
 from rag.evaluation.metrics import contains
@@ -113,7 +113,7 @@ def writer(llm: HuggingFaceLLM, tokens: int = TOKENS) -> Writer:
 
 @contextmanager
 def llamaindex(tokens: int = TOKENS) -> Iterator[Writer]:
-    command = [str(_peer_python()), str(PEER), str(_weights(DEFAULT_MODEL))]
+    command = [str(peer_python()), str(PEER), str(weights(DEFAULT_MODEL))]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
@@ -145,19 +145,12 @@ def speeds(writers: dict[str, Writer], rounds: int) -> str:
         "| --- | --- | --- | --- | --- |",
     ]
     for name, own in runs.items():
-        each = spread([run.each for run in own], 1e3, ".1f")
-        first = spread([run.first for run in own], 1, ".2f")
-        ratios = spread([run.each / our.each for run, our in zip(own, ours, strict=True)], 1, ".2f")
-        firsts = spread(
-            [run.first / our.first for run, our in zip(own, ours, strict=True)], 1, ".2f"
-        )
+        each = spread([1e3 * run.each for run in own], ".1f")
+        first = spread([run.first for run in own])
+        ratios = spread([run.each / our.each for run, our in zip(own, ours, strict=True)])
+        firsts = spread([run.first / our.first for run, our in zip(own, ours, strict=True)])
         lines.append(f"| {name} | {each} | {ratios} | {first} | {firsts} |")
     return "\n".join(lines)
-
-
-def spread(values: Sequence[float], scale: float, form: str) -> str:
-    low, middle, high = (scale * each for each in (min(values), median(values), max(values)))
-    return f"{middle:{form}} ({low:{form}} to {high:{form}})"
 
 
 def overhead(llm: HuggingFaceLLM, count: int = 2000) -> float:

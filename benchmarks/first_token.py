@@ -15,9 +15,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from statistics import median
 
-from benchmarks.retrieval import _peer_python, _weights, machine
+from benchmarks import spread
+from benchmarks.retrieval import machine, peer_python, weights
 from rag.answering.engine import answer_as_set
 from rag.answering.prompts import TEXT_QA
 from rag.answering.vector_store_index import VectorStoreIndex
@@ -42,9 +42,9 @@ COLUMNS = ("900 tokens", "900 tokens, typed", "first question", "third turn")
 
 @contextmanager
 def peer(passages: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
-    models = [str(_weights(DEFAULT_EMBED_MODEL)), str(_weights(DEFAULT_MODEL))]
+    models = [str(weights(DEFAULT_EMBED_MODEL)), str(weights(DEFAULT_MODEL))]
     with subprocess.Popen(
-        [str(_peer_python()), str(PEER), *models],
+        [str(peer_python()), str(PEER), *models],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -151,16 +151,12 @@ def main() -> None:
     print(f"| seconds | {' | '.join(COLUMNS)} |")
     print(f"| --- | {' | '.join('---' for _ in COLUMNS)} |")
     for name, runs in rows.items():
-        print(f"| {name} | {' | '.join(map(_spread, zip(*runs, strict=True)))} |")
+        print(f"| {name} | {' | '.join(map(spread, zip(*runs, strict=True)))} |")
     ratios = [
         [own / other for own, other in zip(mine, theirs, strict=True)]
         for mine, theirs in zip(rows["Rivulet"], rows["LlamaIndex"], strict=True)
     ]
-    print(f"| Rivulet / LlamaIndex | {' | '.join(map(_spread, zip(*ratios, strict=True)))} |")
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+    print(f"| Rivulet / LlamaIndex | {' | '.join(map(spread, zip(*ratios, strict=True)))} |")
 
 
 if __name__ == "__main__":

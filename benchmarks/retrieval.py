@@ -110,23 +110,23 @@ def llamaindex(
                 {
                     "entries": [[entry.id_, entry.title, entry.text] for entry in entries],
                     "questions": [question.text for question in questions],
-                    "embed_model": str(_weights(DEFAULT_EMBED_MODEL)),
-                    "model": str(_weights(DEFAULT_MODEL)) if answers else None,
+                    "embed_model": str(weights(DEFAULT_EMBED_MODEL)),
+                    "model": str(weights(DEFAULT_MODEL)) if answers else None,
                     "top_k": DEPTH,
                 }
             )
         )
         script = Path(__file__).with_name("llamaindex_peer.py")
-        subprocess.run([_peer_python(), script, task, result], check=True, stdout=sys.stderr)
+        subprocess.run([peer_python(), script, task, result], check=True, stdout=sys.stderr)
         found: list[Any] = json.loads(result.read_text())
         return found
 
 
-def _weights(model: str) -> Path:
+def weights(model: str) -> Path:
     return ensure(model, Config.from_env().models_dir, lambda *_: None)
 
 
-def _peer_python() -> Path:
+def peer_python() -> Path:
     """The Python of an environment with LlamaIndex, which sees what is installed here as well:
     torch need not be there twice."""
     shared = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})

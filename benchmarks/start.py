@@ -11,14 +11,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from benchmarks import spread
 from benchmarks.browser import free_port
-from benchmarks.retrieval import _peer_python, _weights, machine
+from benchmarks.retrieval import machine, peer_python, weights
 from rag.config import DEFAULT_EMBED_MODEL, DEFAULT_MODEL, Config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,7 +66,7 @@ def _served(address: str, begun: float) -> float:
 
 def imported() -> float:
     begun = time.perf_counter()
-    subprocess.run([_peer_python(), "-c", IMPORT], check=True, stderr=subprocess.DEVNULL)
+    subprocess.run([peer_python(), "-c", IMPORT], check=True, stderr=subprocess.DEVNULL)
     return time.perf_counter() - begun
 
 
@@ -76,7 +75,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     asked = parser.parse_args()
     for model in (DEFAULT_MODEL, DEFAULT_EMBED_MODEL):
-        _weights(model)
+        weights(model)
     rows: dict[str, list[float]] = {
         "Rivulet: page": [],
         "Rivulet: models and samples ready": [],
@@ -88,11 +87,7 @@ def main() -> None:
             values.append(value)
     print(f"{machine()}\n\n| | seconds |\n| --- | --- |")
     for name, values in rows.items():
-        print(f"| {name} | {_spread(values)} |")
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+        print(f"| {name} | {spread(values, '.1f')} |")
 
 
 if __name__ == "__main__":

@@ -324,23 +324,25 @@ class Chat:
         """Yield what changes until nothing does. A tab that shows another conversation is given
         nothing, and is looking on all the same."""
         with writing.watched_by(look.tab):
-            yield self.view(look, box=box)
             version, busy, told = writing.version, True, time.monotonic()
-            tree: Any = self._tree(look)
+            tree: Any
+            tree, *others = self.view(look, box=box)
+            yield tree, *others
             length, step = len(writing.answer.text), PACE
             while True:
                 over, now = writing.over, writing.version
                 if look.conversation is not writing.conversation:
                     tree = gr.skip()
                 elif now != version:
-                    version, told, tree = now, time.monotonic(), self._tree(look)
+                    version, told = now, time.monotonic()
                     grown, length = len(writing.answer.text) - length, len(writing.answer.text)
                     step = 2 * PACE if grown > FAST else PACE
                     if busy and writing.answer.finish_reason and not self._is_busy(look):
                         busy = False
-                        yield self.view(look)
+                        tree, *others = self.view(look)
                     else:
-                        yield tree, gr.skip(), gr.skip()
+                        tree, *others = self._tree(look), gr.skip(), gr.skip()
+                    yield tree, *others
                 if time.monotonic() - told > ALIVE:
                     told = time.monotonic()
                     # Gradio sends what differs from the state before: here nothing.

@@ -49,7 +49,7 @@ const edit = button => {
     event?.preventDefault();
     const typed = field.value.trim();
     leave();
-    if (typed !== text.textContent.trim() || button.dataset.always !== undefined) send(button, typed);
+    if (typed !== text.textContent.trim()) send(button, typed);
   };
   form.addEventListener('submit', take);
   cancel.addEventListener('click', leave);

@@ -10,9 +10,10 @@ import gradio as gr
 from rag.types import Citation, NodeWithScore
 from rag.ui import viewer
 from rag.ui.backend import Backend
+from rag.ui.buttons import button
 from rag.ui.chat import Look, find, look_of
 from rag.ui.conversations import Answer
-from rag.ui.turns import button
+from rag.ui.turns import partly
 
 T = TypeVar("T")
 
@@ -52,9 +53,7 @@ class Panel:
             node, begin, end = hit.node, 0, len(hit.node.text)
         view = self.backend.view(look.session, node, begin, end, place)
         if citation and citation.support == "partly" and not view.note:
-            missing = ", ".join(citation.missing)
-            note = look.say("Partly: it does not say {missing}", missing=missing)
-            view = replace(view, note=note)
+            view = replace(view, note=partly(citation, look.say))
         cite = rest if citation else ""
         shown = viewer.source(view, hit, place_of, key=key, cite=cite, say=look.say)
         return f'<div data-view="{html.escape(name)}">{shown}</div>'

@@ -10,6 +10,7 @@ from typing import Any
 from rag.index.ingestion import Progress
 from rag.index.store import StoredDocument
 from rag.preparation import Preparation
+from rag.ui.buttons import button
 from rag.ui.jobs import Job, Note
 from rag.ui.language import Say
 
@@ -39,10 +40,10 @@ def library(
     parts = [_note(Note("bad", problem), say)] if problem else []
     left = [job for job in jobs if job.interrupted]
     if len(jobs) - len(left) > 1:
-        parts.append(_for_all(_button("cancel", say("Cancel all"))))
+        parts.append(_for_all(button(say("Cancel all"), "cancel")))
     if len(left) > 1:
-        again = _button("again", say("Add all again"))
-        parts.append(_for_all(again, _button("discard", say("Remove all interrupted"))))
+        again = button(say("Add all again"), "again")
+        parts.append(_for_all(again, button(say("Remove all interrupted"), "discard")))
     rows = [_job(job, say) for job in jobs]
     rows += [_document(document, say) for document in own]
     if rows:
@@ -69,7 +70,7 @@ def notes(told: Sequence[Note], say: Say) -> str:
     parts = [_notes_of(kind, [note for note in told if note.kind == kind], say) for kind in kinds]
     if parts:
         label = say("Dismiss these messages")
-        parts.append(_for_all(_button("dismiss", say("Dismiss"), label=label)))
+        parts.append(_for_all(button(say("Dismiss"), "dismiss", title=label)))
     return "".join(parts)
 
 
@@ -105,12 +106,12 @@ def _job(job: Job, say: Say) -> str:
     if job.interrupted:
         again = say("Add {name} again", name=job.name)
         buttons = (
-            _button("again", say("Add again"), job.key, again),
-            _button("discard", "×", job.key, say("Remove {name}", name=job.name)),
+            button(say("Add again"), "again", job.key, title=again),
+            button("×", "discard", job.key, title=say("Remove {name}", name=job.name)),
         )
         return _row(job.name, say("interrupted"), *buttons)
-    button = _button("cancel", "×", job.key, say("Cancel {name}", name=job.name))
-    return _row(job.name, _state(job, say), button, busy=bool(job.steps))
+    cancel = button("×", "cancel", job.key, title=say("Cancel {name}", name=job.name))
+    return _row(job.name, _state(job, say), cancel, busy=bool(job.steps))
 
 
 def _state(job: Job, say: Say) -> str:
@@ -143,8 +144,8 @@ def _embedding(now: Progress, job: Job, say: Say) -> str:
 
 
 def _document(document: StoredDocument, say: Say) -> str:
-    button = _button("remove", "×", document.id_, say("Remove {name}", name=document.name))
-    return _row(document.name, say("ready, {size}", size=_size(document, say)), button)
+    remove = button("×", "remove", document.id_, title=say("Remove {name}", name=document.name))
+    return _row(document.name, say("ready, {size}", size=_size(document, say)), remove)
 
 
 def _row(name: str, state: str, *buttons: str, busy: bool = False) -> str:
@@ -160,15 +161,6 @@ def _row(name: str, state: str, *buttons: str, busy: bool = False) -> str:
 
 def _for_all(*buttons: str) -> str:
     return f'<p class="for-all">{"".join(buttons)}</p>'
-
-
-def _button(do: str, text: str, key: str = "", label: str = "") -> str:
-    """A button that does `do` with what `key` names, or with all. `label` says in full what."""
-    said = f' aria-label="{html.escape(label)}" title="{html.escape(label)}"' if label else ""
-    return (
-        f'<button type="button" class="{"icon" if text == "×" else "text"}" data-do="{do}" '
-        f'data-key="{html.escape(key)}"{said}>{html.escape(text)}</button>'
-    )
 
 
 def _size(document: StoredDocument, say: Say) -> str:

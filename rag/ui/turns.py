@@ -17,6 +17,7 @@ from rag.llms.catalog import label
 from rag.preparation import Preparation
 from rag.types import Citation, Node, NodeWithScore
 from rag.ui.blocks import blocks, left_open
+from rag.ui.buttons import button, edited
 from rag.ui.conversations import Answer, Conversation, Entry, Turn
 from rag.ui.jobs import Job
 from rag.ui.language import Say
@@ -220,11 +221,15 @@ def cite(key: str, citation: Citation, answer: Answer, say: Say) -> str:
         shown, kind = str(number or "·"), citation.support
         title = say("Source {number}: {place}", number=shown, place=_label(citation.node, say))
         if citation.support == "partly":
-            missing = ", ".join(citation.missing)
-            title += ". " + say("Partly: it does not say {missing}", missing=missing)
+            title += ". " + partly(citation, say)
     name = html.escape(title)
     # There is one for each sentence: the page adds what all of them have.
     return f'<button class="cite {kind}" data-cite="{key}" aria-label="{name}">{shown}</button>'
+
+
+def partly(citation: Citation, say: Say) -> str:
+    """What the passage lacks that nearly bears a sentence out."""
+    return say("Partly: it does not say {missing}", missing=", ".join(citation.missing))
 
 
 def _sources(answer: Answer, say: Say) -> str:
@@ -312,39 +317,6 @@ def _suggestions(answer: Answer, say: Say) -> str:
         button(question, "follow-up", question, on="ask") for question in answer.suggestions
     )
     return f"<p>{html.escape(say('You could ask next:'))}</p>{asked}"
-
-
-def button(
-    text: str,
-    do: str,
-    key: str,
-    *,
-    title: str = "",
-    on: str = "click",
-    edits: str = "",
-    pressed: bool | None = None,
-) -> str:
-    """A button that does `do` with what `key` names.
-
-    `title` says in full what it does, `on` is the event it becomes, `edits` what `edited` gives.
-    `pressed` is whether it is in force, where it can be.
-    """
-    sign = len(text) == 1
-    named = f' aria-label="{html.escape(title)}" title="{html.escape(title)}"' if title else ""
-    if pressed is not None:
-        named += f' aria-pressed="{str(pressed).lower()}"'
-    return (
-        f'<button type="button" class="{"icon" if sign else "text"}" dir="auto" '
-        f'data-on="{on}" data-do="{do}" '
-        f'data-key="{html.escape(key)}"{named}{edits}>{html.escape(text)}</button>'
-    )
-
-
-def edited(name: str, say: Say) -> str:
-    """What makes a button have the text beside it (the `editable`) changed first, in a field of
-    this name."""
-    ok, cancel = html.escape(say("OK")), html.escape(say("Cancel"))
-    return f' data-edits="{html.escape(name)}" data-ok="{ok}" data-cancel="{cancel}"'
 
 
 def _field(control: str) -> str:

@@ -8,11 +8,13 @@ import html
 import re
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from pathlib import PurePosixPath
 
 from rag.documents.loading import CODE
 from rag.documents.pages import Box
 from rag.types import NodeWithScore
+from rag.ui import buttons
 from rag.ui.language import Say, english
 from rag.ui.views import HERE, PageView, Place, TextView
 
@@ -63,7 +65,7 @@ def _head(view: PageView | TextView, hit: NodeWithScore, number: int, say: Say) 
     places = [say("page {page}", page=str(page))] if page else []
     if node.headings:
         places.append(" › ".join(node.headings))
-    close = _button("close", "", "×", say("Close the source"))
+    close = button("×", "close", title=say("Close the source"))
     return (
         f'<header class="viewer-head"><span class="number">{number}</span>'
         f'<span class="where"><b dir="auto">{html.escape(node.file_name)}</b>'
@@ -71,6 +73,8 @@ def _head(view: PageView | TextView, hit: NodeWithScore, number: int, say: Say) 
         f"<small>{html.escape(_why(hit, say))}</small></span>{close}</header>"
     )
 
+
+button = partial(buttons.button, on="")
 
 WAYS = {
     (): "",
@@ -97,7 +101,8 @@ def _page(view: PageView, hit: NodeWithScore, key: str, cite: str, say: Say) -> 
 
     def turn(to: int, text: str, label: str) -> str:
         place = replace(view.place, page=to)
-        return _button("view", _key(key, place), text, label, disabled=not 1 <= to <= pages)
+        out = not 1 <= to <= pages
+        return button(text, "view", _key(key, place), title=label, disabled=out)
 
     buttons = [
         turn(page - 1, "‹", say("Previous page")),
@@ -105,9 +110,9 @@ def _page(view: PageView, hit: NodeWithScore, key: str, cite: str, say: Say) -> 
         turn(page + 1, "›", say("Next page")),
     ]
     if page != view.home:
-        buttons.append(turn(view.home, html.escape(say("Back to the passage")), ""))
+        buttons.append(turn(view.home, say("Back to the passage"), ""))
     as_text = _key(key, replace(view.place, as_text=True))
-    buttons.append(_button("view", as_text, html.escape(say("Show as text"))))
+    buttons.append(button(say("Show as text"), "view", as_text))
     data = base64.b64encode(picture.data).decode()
     return (
         f'<p class="viewer-turn">{"".join(buttons)}</p>'
@@ -134,13 +139,13 @@ def _text(view: TextView, hit: NodeWithScore, key: str, cite: str, say: Say) -> 
     earlier = later = pages = ""
     if view.has_earlier:
         more = _key(key, replace(place, earlier=place.earlier + MORE))
-        earlier = _button("view", more, html.escape(say("Earlier text")))
+        earlier = button(say("Earlier text"), "view", more)
     if view.has_later:
         more = _key(key, replace(place, later=place.later + MORE))
-        later = _button("view", more, html.escape(say("Later text")))
+        later = button(say("Later text"), "view", more)
     if view.page:
         page = _key(key, replace(place, as_text=False, page=view.page))
-        pages = _button("view", page, html.escape(say("Show the page")))
+        pages = button(say("Show the page"), "view", page)
     code = PurePosixPath(node.file_name).suffix.lower() in MONOSPACED
     label = html.escape(say("Text of {file}", file=node.file_name))
     return (
@@ -159,12 +164,3 @@ def _unwrapped(text: str) -> str:
 
 def _key(key: str, place: Place) -> str:
     return f"{key} {place.page} {place.earlier} {place.later} {int(place.as_text)}"
-
-
-def _button(do: str, key: str, text: str, label: str = "", *, disabled: bool = False) -> str:
-    """A button that does `do` with what `key` names. `label` says in full what."""
-    said = f' aria-label="{html.escape(label)}" title="{html.escape(label)}"' if label else ""
-    return (
-        f'<button type="button" class="{"icon" if len(text) == 1 else "text"}" data-do="{do}" '
-        f'data-key="{html.escape(key)}"{said}{" disabled" if disabled else ""}>{text}</button>'
-    )

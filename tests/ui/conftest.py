@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import pytest
@@ -11,6 +12,7 @@ from rag.config import Config
 from rag.index.embedding import HashEmbedding
 from rag.llms.scripted import ScriptedLLM
 from rag.ui import backend as module
+from rag.ui import writing
 from rag.ui.backend import Backend
 from rag.ui.identity import COOKIE
 
@@ -85,3 +87,16 @@ def upload(tmp_path: Path) -> Callable[[str, str | bytes], str]:
         return str(file)
 
     return put
+
+
+@pytest.fixture
+def suggested(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The further questions that are found: none, unless a test puts some in."""
+    found: list[str] = []
+
+    def suggest(*_: Any) -> Iterator[str]:
+        yield ""
+        yield from found
+
+    monkeypatch.setattr(writing, "suggest", suggest)
+    return found

@@ -40,17 +40,7 @@ ANSWER = "The answer is in the passage."
 Open = Callable[..., Page]
 
 
-@pytest.fixture(autouse=True)
-def suggested(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The further questions that are found: none, unless a test puts some in."""
-    found: list[str] = []
-
-    def suggest(*_: Any) -> Iterator[str]:
-        yield ""
-        yield from found
-
-    monkeypatch.setattr(writing, "suggest", suggest)
-    return found
+pytestmark = pytest.mark.usefixtures("suggested")
 
 
 @pytest.fixture

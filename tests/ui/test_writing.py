@@ -21,17 +21,7 @@ from tests.ui.pages import GUARD, Gated, eventually
 Begin = Callable[..., Writing]
 
 
-@pytest.fixture(autouse=True)
-def suggested(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The further questions that are found: none, unless a test puts some in."""
-    found: list[str] = []
-
-    def suggest(*_: Any) -> Iterator[str]:
-        yield ""
-        yield from found
-
-    monkeypatch.setattr(module, "suggest", suggest)
-    return found
+pytestmark = pytest.mark.usefixtures("suggested")
 
 
 @pytest.fixture
