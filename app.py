@@ -6,6 +6,7 @@ The composition root: settings -> parts -> page -> launch. Nothing imports it.
 import argparse
 import dataclasses
 import ipaddress
+import logging
 import os
 import secrets
 import shutil
@@ -20,6 +21,8 @@ from rag.config import Config, as_argument, parse_auth, parse_port
 from rag.errors import ConfigurationError
 from rag.space import borrow_gpus
 from rag.upkeep.folder import in_use
+
+logger = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
 WEEK = 7 * 24
@@ -43,12 +46,9 @@ def run() -> NoReturn:
     if ":" in options.host:
         raise ConfigurationError(f"Gradio cannot listen on {options.host}: IPv6 is not possible.")
     reachable = options.share or not _is_loopback(options.host)
-    if reachable and not (auth or auth_file):
-        if options.open or config.on_space:
-            print("There is no login: whoever can reach the page can use it.", flush=True)
-        else:
-            auth = (("rivulet", secrets.token_urlsafe(15)),)
-            print(f"Log in as {auth[0][0]} with the password {auth[0][1]}", flush=True)
+    if reachable and not (auth or auth_file or options.open):
+        auth = (("rivulet", secrets.token_urlsafe(15)),)
+        print(f"Log in as {auth[0][0]} with the password {auth[0][1]}", flush=True)
     # Where a login is set, others come too: by a proxy on this computer.
     strangers = bool(reachable or auth or auth_file)
     forget_after = config.forget_after
@@ -64,6 +64,9 @@ def run() -> NoReturn:
         forget_after=forget_after,
     )
     logs.set_up(config)
+    if reachable and not config.wants_login:
+        paid = ", and what your OPENAI_API_KEY pays for" if config.openai_api_key else ""
+        logger.warning("There is no login: whoever can reach the page can use it%s.", paid)
     serve(config, options.host, share=options.share, open_browser=options.browser)
 
 
@@ -136,7 +139,10 @@ def _options(config: Config) -> argparse.Namespace:
         help="file of who may log in, made by python -m rag password (RAG_AUTH_FILE)",
     )
     parser.add_argument(
-        "--open", action="store_true", help="no login, although others can reach the page"
+        "--open",
+        action="store_true",
+        default=config.open,
+        help="no login, although others can reach the page (RAG_OPEN)",
     )
     parser.add_argument(
         "--no-browser", dest="browser", action="store_false", help="do not open a browser"
