@@ -150,3 +150,20 @@ def test_secrets_are_not_in_the_representation() -> None:
 def test_it_is_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().top_k = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_on_a_space_data_is_kept_where_it_outlasts_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    disk = tmp_path / "data"
+    if there:
+        disk.mkdir()
+    monkeypatch.setattr("rag.config.SPACE_DISK", disk)
+    space = Config.from_env({"SPACE_ID": "ann/rivulet", "SPACES_ZERO_GPU": "true"})
+    assert space.on_space
+    assert space.zero_gpu
+    assert space.data_dir == (disk / "rivulet" if there else Config().data_dir)
+    assert Config.from_env({}).data_dir == Config().data_dir
+    chosen = Config.from_env({"SPACE_ID": "ann/rivulet", "RAG_DATA_DIR": "/elsewhere"})
+    assert chosen.data_dir == Path("/elsewhere")
