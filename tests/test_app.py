@@ -16,7 +16,7 @@ import httpx
 import pytest
 from gradio_client import Client
 
-from tests.browser.conftest import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 120.0

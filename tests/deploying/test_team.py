@@ -17,10 +17,10 @@ import httpx
 import pytest
 from playwright.sync_api import Browser
 
-from tests.browser.conftest import free_port
 from tests.browser.steps import answer, ask, upload_and_wait, wait_for_answers
 from tests.deploying.serving import PER_SECOND, WORDS
 from tests.integration.test_chroma_server import Running
+from tests.ports import free_port
 
 pytestmark = [
     pytest.mark.slow,
