@@ -19,6 +19,7 @@ from rag.llms.protocol import LLM
 from rag.llms.scripted import Script, ScriptedLLM
 from rag.ui.backend import Backend
 from rag.ui.page import build, launch, uploads_dir
+from rag.ui.programs import Programs
 
 SCREENSHOTS = Path(__file__).parents[1] / "screenshots"
 PATIENCE = 120_000
@@ -73,8 +74,9 @@ class App:
         self.backend = Backend(self.config, self.embedding)
         for name, llm in self.models.items():
             self.backend.catalog.put(name, llm)
-        self.page = build(self.backend)
-        self.address = launch(self.page, self.config, "127.0.0.1")
+        self.programs = Programs(self.backend)
+        self.page = build(self.programs)
+        self.address = launch(self.page, self.config, "127.0.0.1", programs=self.programs)
         self.backend.start()
         if self.embedding:
             self.backend.samples.result()
