@@ -98,6 +98,8 @@ class Config:
     """Whether what a person says of an answer is kept for who runs the program."""
     read_ahead: bool = True
     """Whether the local model reads what a question will be answered from while it is typed."""
+    mcp: bool = True
+    """Whether assistants may do at `/mcp` what programs may do."""
     auth: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """User names and passwords of those who may open the page."""
     auth_file: Path | None = None
@@ -289,6 +291,7 @@ VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
     "RAG_LOG": ("log", _log),
     "RAG_LOG_TEXT": ("log_text", parse_switch),
     "RAG_READ_AHEAD": ("read_ahead", parse_switch),
+    "RAG_MCP": ("mcp", parse_switch),
     "RAG_AUTH": ("auth", parse_auth),
     "RAG_AUTH_FILE": ("auth_file", lambda text: Path(text).expanduser()),
     "RAG_OPEN": ("open", parse_switch),

@@ -18,6 +18,7 @@ from rag.llms.protocol import LLM
 from rag.llms.scripted import Script, ScriptedLLM
 from rag.ui.backend import Backend
 from rag.ui.page import build, launch, uploads_dir
+from rag.ui.programs import Programs
 from tests.ports import free_port
 
 SCREENSHOTS = Path(__file__).parents[1] / "screenshots"
@@ -67,8 +68,9 @@ class App:
         self.backend = Backend(self.config, self.embedding)
         for name, llm in self.models.items():
             self.backend.catalog.put(name, llm)
-        self.page = build(self.backend)
-        self.address = launch(self.page, self.config, "127.0.0.1")
+        self.programs = Programs(self.backend)
+        self.page = build(self.programs)
+        self.address = launch(self.page, self.config, "127.0.0.1", programs=self.programs)
         self.backend.start()
         if self.embedding:
             self.backend.samples.result()
