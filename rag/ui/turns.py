@@ -203,22 +203,25 @@ def _reasoning(answer: Answer, say: Say) -> str:
 
 def _doing(doing: Doing, say: Say) -> str:
     """What is being done, how far it is, and (counted by the page) for how long."""
-    if isinstance(doing, Preparation):
-        text = preparing(doing, say)
-    elif isinstance(doing, Job):
-        text = say("Reading {name}", name=doing.name)
-    elif doing.done:
-        text = say(
-            "{doing} {done} of {total}", doing=say(doing.text), done=doing.done, total=doing.total
-        )
-    elif doing.total:
-        text = say("{doing}: {total}", doing=say(doing.text), total=doing.total)
-    else:
-        text = say(doing.text)
     return (
-        f'<span role="status">{html.escape(text)}</span>'
+        f'<span role="status">{html.escape(told(doing, say))}</span>'
         f'<span class="seconds" aria-hidden="true"></span>'
     )
+
+
+def told(doing: Doing, say: Say) -> str:
+    """What is being done, and how far it is."""
+    if isinstance(doing, Preparation):
+        return preparing(doing, say)
+    if isinstance(doing, Job):
+        return say("Reading {name}", name=doing.name)
+    if doing.done:
+        return say(
+            "{doing} {done} of {total}", doing=say(doing.text), done=doing.done, total=doing.total
+        )
+    if doing.total:
+        return say("{doing}: {total}", doing=say(doing.text), total=doing.total)
+    return say(doing.text)
 
 
 def mark(citation: Citation, answer: Answer, say: Say) -> tuple[Title, str]:
