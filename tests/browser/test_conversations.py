@@ -320,7 +320,7 @@ def test_another_question_stops_the_answer_before(page: Page, says: Says) -> Non
     says(SLOW, tokens_per_second=5)
     ask(page, "Tell me more.")
     expect(page.locator("#chat .said")).to_contain_text("word2")
-    says("Yes.")
+    says("Yes.", tokens_per_second=5)  # a pace is that of what is being said, too
     ask(page, "What is a token?")
     wait_for_answers(page, 2)
     assert asked(page) == ["Tell me more.", "What is a token?"]
@@ -388,12 +388,13 @@ def choose(page: Page, field: str, option: str) -> None:
 def test_a_second_tab_has_a_conversation_of_its_own(
     page: Page, new_tab: Callable[[BrowserContext], Page], says: Says
 ) -> None:
-    says(SLOW, tokens_per_second=20)
+    says(SLOW, tokens_per_second=4)
     ask(page, "Tell me more.")
     expect(page.locator("#chat .said")).to_contain_text("word2")
     other = new_tab(page.context)
     expect(other.locator("#chat .writing .said")).to_contain_text("word")  # it looks on
     new_conversation(other)
+    says(SLOW)  # the rest comes at once
     wait_for_answers(page, 1)
     assert answer(page) == SLOW
     assert asked(other) == []
