@@ -129,11 +129,13 @@ def _while_open(
 
     @wraps(method)
     def checked(store: "ChromaStore", /, *args: P.args, **kwargs: P.kwargs) -> R:
-        if not store._close.alive:
+        if not (store._close.alive or store._broken):
             raise StoreError(
                 "This index was closed. Open it again, or close it after its last use."
             )
         with zeroed_memory(), _told_of(store._server or store._path):
+            if store._broken:
+                store._reconnect()
             try:
                 return method(store, *args, **kwargs)
             except NotFoundError:  # another process has removed the index
@@ -144,7 +146,7 @@ def _while_open(
                 logger.warning("%s", error)
                 store._words.renew()
             except InternalError:
-                store._reconnect()
+                store._begin_anew()
                 raise
             store._folder.seen = None
             return method(store, *args, **kwargs)
@@ -229,6 +231,8 @@ class ChromaStore:
         self._server = server
         self._name = name
         self._embed_model = embed_model
+        self._broken = False
+        """Chroma could not write, and has to be opened anew."""
         try:
             with _opening:
                 self._open()
@@ -523,7 +527,7 @@ class ChromaStore:
         except Exception as error:
             logger.warning("Removed passages are cleared when the index is next opened: %s", error)
             if isinstance(error, InternalError):
-                self._reconnect()
+                self._begin_anew()
 
     @contextmanager
     def _followed(self) -> Iterator[None]:
@@ -712,14 +716,26 @@ class ChromaStore:
         self._close = weakref.finalize(self, _release, client, own, self._folder)
         self._close.atexit = False  # nothing is left to be written then
 
+    def _begin_anew(self) -> None:
+        """Reconnect, or do so before the next use where that is not possible now."""
+        self._broken = True
+        with suppress(StoreError):
+            self._reconnect()
+
     def _reconnect(self) -> None:
         """Begin anew with a folder in which Chroma could not write: it keeps a lock then, for which
-        its next call would wait for ever."""
+        its next call would wait for ever. Raises StoreError where that cannot be, such as on a disk
+        that is still full."""
         if self._path and not self._server:
-            self._close()
-            self._connect()
-            self._open_collections()
-            self._folder.seen = None
+            with self._folder.changing:
+                try:
+                    self._close()
+                    self._connect()
+                    self._open_collections()
+                except Exception as error:
+                    raise _unusable(self._path, "opened", error) from error
+                self._folder.seen = None
+        self._broken = False
 
     def _open_collections(self) -> None:
         made = {"embed_model": self._embed_model, "format": FORMAT}

@@ -1,7 +1,8 @@
 """The program in a process of its own, as `app.py` starts it, but with a scripted model and hashed
 embeddings; and what a test does to it.
 
-`python -m tests.faults.program DATA_DIR`; `WORD_SECONDS` and `EMBED_SECONDS` make it slow.
+`python -m tests.faults.program DATA_DIR`; `WORD_SECONDS` is the pace of an answer, `EMBED_SECONDS`
+how long it takes to embed a text with the word `SLOW`.
 """
 
 import dataclasses
@@ -23,12 +24,15 @@ from tests.browser.conftest import free_port
 from tests.deploying.tab import PATIENCE, Tab
 
 ROOT = Path(__file__).parents[2]
+SLOW = "treacle"
+SAMPLE = "Documents stay on this computer."
 ANSWER = " ".join(f"word{n}" for n in range(30))
 
 
 class Slow(HashEmbedding):
     def embed(self, texts: Sequence[str]) -> list[Embedded]:
-        time.sleep(float(os.environ.get("EMBED_SECONDS", 0)))
+        if any(SLOW in text for text in texts):
+            time.sleep(float(os.environ.get("EMBED_SECONDS", 0)))
         return super().embed(texts)
 
 
@@ -45,6 +49,7 @@ def main(data_dir: Path) -> None:
             self.catalog.put("scripted", llm)
 
     backend.Backend = Prepared  # type: ignore[misc]
+    backend.SAMPLES = data_dir.with_name("samples")
     config = dataclasses.replace(
         Config.from_env(), data_dir=data_dir, model="scripted", embed_model="hash"
     )
@@ -60,7 +65,9 @@ class Program:
     def __init__(self, data_dir: Path, *before: str, **env: str):
         self.data_dir, self.before = data_dir, before
         self.port = free_port()
-        self.log = data_dir.with_name(f"{data_dir.name}.log")
+        self.log = data_dir.with_name("log")
+        data_dir.with_name("samples").mkdir()  # reading those that ship takes many seconds
+        data_dir.with_name("samples").joinpath("here.txt").write_text(SAMPLE)
         self.env = {
             **os.environ,
             "PORT": str(self.port),
