@@ -232,7 +232,7 @@ def mark(citation: Citation, answer: Answer, say: Say) -> tuple[Title, str]:
     number = str(answer.number_of(citation.node) or "·")
     title = say("Source {number}: {place}", number=number, place=_label(citation.node, say))
     more = partly(citation, say) if citation.support == "partly" else ""
-    return (citation.support, number, title), " ".join(more.split())
+    return (citation.support, number, title), " ".join(more.splitlines())
 
 
 def partly(citation: Citation, say: Say) -> str:
