@@ -7,6 +7,7 @@ import argparse
 import dataclasses
 import importlib
 import ipaddress
+import logging
 import os
 import secrets
 import shutil
@@ -20,7 +21,9 @@ from rag import logs
 from rag.config import Config, as_argument, parse_auth, parse_port
 from rag.errors import ConfigurationError
 from rag.space import borrow_gpus
-from rag.upkeep.folder import in_use
+from rag.upkeep.folder import held
+
+logger = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
 WEEK = 7 * 24
@@ -44,12 +47,9 @@ def run() -> NoReturn:
     if ":" in options.host:
         raise ConfigurationError(f"Gradio cannot listen on {options.host}: IPv6 is not possible.")
     reachable = options.share or not _is_loopback(options.host)
-    if reachable and not (auth or auth_file):
-        if options.open or config.on_space:
-            print("There is no login: whoever can reach the page can use it.", flush=True)
-        else:
-            auth = (("rivulet", secrets.token_urlsafe(15)),)
-            print(f"Log in as {auth[0][0]} with the password {auth[0][1]}", flush=True)
+    if reachable and not (auth or auth_file or options.open):
+        auth = (("rivulet", secrets.token_urlsafe(15)),)
+        print(f"Log in as {auth[0][0]} with the password {auth[0][1]}", flush=True)
     # Where a login is set, others come too: by a proxy on this computer.
     strangers = bool(reachable or auth or auth_file)
     forget_after = config.forget_after
@@ -65,6 +65,9 @@ def run() -> NoReturn:
         forget_after=forget_after,
     )
     logs.set_up(config)
+    if reachable and not config.wants_login:
+        paid = ", and what your OPENAI_API_KEY pays for" if config.openai_api_key else ""
+        logger.warning("There is no login: whoever can reach the page can use it%s.", paid)
     serve(config, options.host, share=options.share, open_browser=options.browser)
 
 
@@ -78,8 +81,8 @@ def _is_loopback(host: str) -> bool:
 
 def serve(config: Config, host: str, *, share: bool, open_browser: bool) -> NoReturn:
     """Launch the page, then prepare the models behind it; ends the process on Ctrl-C."""
-    held = in_use(config.data_dir)
-    held.__enter__()  # until the process ends
+    ours = held(config.data_dir)
+    ours.__enter__()  # until the process ends
     # Read when gradio is loaded: nothing is reported.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -160,7 +163,10 @@ def _options(config: Config) -> argparse.Namespace:
         help="file of who may log in, made by python -m rag password (RAG_AUTH_FILE)",
     )
     parser.add_argument(
-        "--open", action="store_true", help="no login, although others can reach the page"
+        "--open",
+        action="store_true",
+        default=config.open,
+        help="no login, although others can reach the page (RAG_OPEN)",
     )
     parser.add_argument(
         "--no-browser", dest="browser", action="store_false", help="do not open a browser"

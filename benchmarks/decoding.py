@@ -1,6 +1,6 @@
 """How fast the default model writes: Rivulet, transformers by itself, and LlamaIndex.
 
-    python -m benchmarks.decoding [--data FOLDER] [--rounds N] [--no-peer]
+    python -m benchmarks.decoding [--rounds N] [--no-peer]
     python -m benchmarks.decoding --same N --data FOLDER
 
 All compute with the same weights, one after another in each round. With --same, N answers to
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from benchmarks import spread
+from benchmarks import spread, takes_data
 from benchmarks.retrieval import machine, peer_python, weights
 from rag.config import DEFAULT_MODEL
 from rag.evaluation.files import read_corpus, read_questions
@@ -204,11 +204,13 @@ def same(data: Path, count: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser("python -m benchmarks.decoding", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--data", type=Path, metavar="FOLDER")
+    takes_data(parser, required=False)
     parser.add_argument("--same", type=int, metavar="N")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--no-peer", action="store_true", help="leave LlamaIndex out")
     options = parser.parse_args()
+    if options.same and not options.data:
+        parser.error("--same takes its questions from --data")
     print(machine())
     if options.same:
         print(same(options.data, options.same))

@@ -1,6 +1,6 @@
 """How long the first token takes: Rivulet and LlamaIndex, with the same weights and passages.
 
-    python -m benchmarks.first_token [--data FOLDER] [--rounds N]
+    python -m benchmarks.first_token --data FOLDER [--rounds N]
 
 Of the model alone: a prompt of some 900 tokens; the same while it is typed, so that Rivulet has
 read what there was of it. Of the whole way: the first question and the third turn of a conversation
@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from benchmarks import spread
+from benchmarks import spread, takes_data
 from benchmarks.retrieval import machine, peer_python, weights
 from rag.answering.engine import answer_as_set
 from rag.answering.prompts import TEXT_QA
@@ -28,7 +28,6 @@ from rag.index.embedding_huggingface import HuggingFaceEmbedding
 from rag.llms.huggingface import HuggingFaceLLM
 from rag.types import ChatMessage, Document
 
-EVAL = Path(__file__).resolve().parents[2] / "shared" / "eval"
 PEER = Path(__file__).with_name("llamaindex_chat.py")
 TALKS = (
     ("Who were the Normans?", "Where did they come from?", "When did they arrive in England?"),
@@ -128,7 +127,7 @@ def prompt(passages: Sequence[str], number: int) -> tuple[str, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="How long the first token takes.")
-    parser.add_argument("--data", type=Path, default=EVAL)
+    takes_data(parser)
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
     passages = [entry.text for entry in read_corpus(asked.data / "squad" / "corpus.jsonl")]

@@ -27,6 +27,7 @@ from typing import Any, get_args
 import numpy as np
 from platformdirs import user_cache_path
 
+from benchmarks import takes_data
 from rag.answering.defaults import Settings
 from rag.answering.vector_store_index import VectorStoreIndex
 from rag.config import DEFAULT_EMBED_MODEL, DEFAULT_MODEL, Config, RetrieverMode
@@ -236,7 +237,7 @@ def _say(text: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser("python -m benchmarks.retrieval", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER")
+    takes_data(parser)
     parser.add_argument("--limit", type=int, metavar="N", help="the first N questions of each only")
     parser.add_argument(
         "--answers", type=int, metavar="N", help="compare N answers of the local model; it is slow"

@@ -33,14 +33,21 @@ import chromadb
 import numpy as np
 from chromadb.config import Settings
 from chromadb.errors import InternalError, NotFoundError
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from rag.errors import EmbeddingMismatchError, OutdatedIndexError, RivuletError, StoreError
+from rag.errors import (
+    EmbeddingMismatchError,
+    OutdatedIndexError,
+    RivuletError,
+    StoreError,
+)
 from rag.index.chroma_server import ChromaServer
 from rag.index.embedding import Embedded, Vector
+from rag.index.holding import hold, holder
 from rag.index.keywords import DamagedError, KeywordIndex, Passage, Pending
 from rag.index.memory import give_back, overwrite_unused, zeroed_memory
 from rag.index.records import from_node, to_json, to_node
+from rag.index.soundness import COLLECTIONS, look_over
 from rag.types import Document, Node, NodeWithScore, counted
 
 logger = logging.getLogger(__name__)
@@ -65,13 +72,14 @@ their vectors are compared. Where they have more, so many nearest of the whole i
 enough should be of them. Both are faster than Chroma's filter (docs/decisions.md)."""
 WIDE = 2_000
 """How many are taken then at most; where it would take more, all vectors are compared as well."""
-COLLECTIONS = ("passages", "documents")
 # Documents are never searched by nearness; Chroma wants a vector for every record.
 _NO_VECTOR = [0.0]
 FORMAT = 3
 """Of what is written; an index of another format cannot be read."""
 UNFINISHED = "unfinished"
 """The file that is there while Chroma writes: what is left in memory then must not stay."""
+LOCK = "lock"
+"""The file that is locked by the process that has a folder open."""
 _WRITING, _REMOVED = "writing:", "removed:"
 """Before the key of a document that is being written, or is no longer in the index."""
 _CHANGED = "changed"
@@ -158,11 +166,17 @@ def _told_of(place: ChromaServer | Path | None) -> Iterator[None]:
                 f"again, or correct CHROMA_URL; nothing that was stored is lost."
             ) from error
         if place and isinstance(error, InternalError | OSError):
-            raise StoreError(
-                f"The index in {place} cannot be read or written: {error}. Is the disk full, or "
-                f"the folder read-only? Nothing that was stored is lost."
-            ) from error
+            raise _unusable(place, "read or written", error) from error
         raise
+
+
+def _unusable(folder: Path, what: str, error: Exception) -> StoreError:
+    return StoreError(
+        f"The index in {folder} cannot be {what}: {error}. Is the disk full, or the folder "
+        f"read-only? If neither, see what python -m rag check says while nothing uses it, or "
+        f"choose another folder (storage_dir in Python, RAG_DATA_DIR for the page). Nothing that "
+        f"was stored is lost."
+    )
 
 
 class _Folder:
@@ -177,9 +191,15 @@ class _Folder:
         self._lock = None
         if path:
             path.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(path / "lock", PATIENCE, thread_local=False)  # it goes with this
-            self._lock.acquire()
-        self.words = KeywordIndex(path)
+            self._lock = hold(path / LOCK, PATIENCE)
+        try:
+            if path and not holds[0]:
+                look_over(path)
+            self.words = KeywordIndex(path)
+        except BaseException:
+            if self._lock:
+                self._lock.release()
+            raise
 
 
 _folders: WeakValueDictionary[Path, _Folder] = WeakValueDictionary()
@@ -191,8 +211,9 @@ class ChromaStore:
 
     With `server` its passages are there, in collections named after `name`, and only the index of
     words is in the folder. Raises EmbeddingMismatchError when the index was made by another
-    embedding model than `embed_model`, and StoreError when the folder cannot be opened, another
-    process has it open, or the server cannot be reached.
+    embedding model than `embed_model`, OutdatedIndexError when it was by another version,
+    DamagedIndexError when its files are not whole, and StoreError when the folder cannot be opened,
+    another process has it open, or the server cannot be reached.
     """
 
     @zeroed_memory()
@@ -213,16 +234,15 @@ class ChromaStore:
                 self._open()
         except Timeout as error:
             raise StoreError(
-                f"The index in {path} is in use by another process. End that, or choose another "
-                f"folder (storage_dir in Python, RAG_DATA_DIR for the page)."
+                f"The index in {path} is in use by {holder(Path(error.lock_file))}. End that, or "
+                f"choose another folder (storage_dir in Python, RAG_DATA_DIR for the page)."
             ) from error
         except RivuletError:
             raise
         except Exception as error:  # Chroma raises its own kinds and Rust's
-            raise StoreError(
-                f"The index in {path or 'memory'} cannot be opened: {error}. Move the folder away, "
-                f"or choose another one (storage_dir in Python, RAG_DATA_DIR for the page)."
-            ) from error
+            if not self._path:
+                raise StoreError(f"No index can be made in memory: {error}.") from error
+            raise _unusable(self._path, "opened", error) from error
 
     @contextmanager
     def adding(
@@ -718,9 +738,9 @@ class ChromaStore:
         about = self._passages.metadata or {}
         if about.get("format") != FORMAT:
             raise OutdatedIndexError(
-                f"The index in {place} was made by another version of Rivulet. Remove it "
-                f'("Forget everything" on the page, the folder itself from Python) and add the '
-                f"documents again."
+                f"The index in {place} was made by another version of Rivulet. Start that version, "
+                f'or remove the index ("Forget everything" on the page, the folder itself from '
+                f"Python) and add the documents again."
             )
         if about.get("embed_model") != self._embed_model:
             made_with = str(about.get("embed_model"))

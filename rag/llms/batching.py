@@ -129,7 +129,11 @@ class Batch:
     def stream(self, answer: Answer) -> TextStream:
         """Closing it ends the work."""
         self._arrived.append(answer)
-        thread = self._start()
+        try:
+            thread = self._start()
+        except RuntimeError as error:  # the system gives no more of them
+            self._arrived.remove(answer)
+            raise answer.failed(error) from error
         try:
             return (yield from drain(answer.pieces))
         finally:
@@ -151,7 +155,7 @@ class Batch:
 
     def _start(self) -> threading.Thread:
         with self._starting:
-            if not self._thread:
+            if not (self._thread and self._thread.is_alive()):  # it may not have been started
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._begins(self._thread, self._ending)
                 self._thread.start()
@@ -170,6 +174,25 @@ class Batch:
             self._starting.release()
 
     def _run(self) -> None:
+        try:
+            self._loop()
+        except BaseException as error:  # whatever it is: nobody may wait for a thread that is gone
+            self._break(error)
+
+    def _break(self, error: BaseException) -> None:
+        """Tell all who wait, and let the next one who asks begin another thread."""
+        lost = [*self._answers, *self._gone]
+        self._answers, self._gone = [], []
+        self._ahead.clear()
+        self._thread = None
+        with suppress(IndexError):  # who comes now sees that there is no thread
+            while True:
+                lost.append(self._arrived.popleft())
+        for answer in lost:
+            answer.pieces.put(answer.failed(error))
+            answer.left.set()
+
+    def _loop(self) -> None:
         while True:
             while self._arrived:
                 self._answers.append(self._arrived.popleft())
@@ -200,29 +223,46 @@ class Batch:
             if not self._read_ahead():
                 time.sleep(LOOK)
             return
-        texts = [each.following() for each in going]
+        size = BESIDE if going else PIECE
+        if reading:
+            going.append(reading)
+
+        def look() -> None:
+            if self._ending.is_set() or (reading and reading.stopped.is_set()):
+                raise _Interrupted
+
+        with suppress(_Interrupted):
+            try:
+                self._pass(going, size, look)
+            except _Interrupted:
+                raise
+            except BaseException:
+                # It may be the fault of one alone, or what is kept for later takes the memory.
+                self.forget()
+                for answer in going:
+                    self._pass_alone(answer, size, look)
+
+    def _pass_alone(self, answer: Answer, size: int, look: Callable[[], object]) -> None:
         try:
-            if reading:
-                texts.append(self._piece_of(reading, BESIDE if going else PIECE))
-                going.append(reading)
-
-            def look() -> None:
-                if self._ending.is_set() or (reading and reading.stopped.is_set()):
-                    raise _Interrupted
-
-            ids = self._decoder.read(texts, look)
+            self._pass([answer], size, look)
         except _Interrupted:
-            return
-        except BaseException as error:  # it belongs to the readers, whatever it is
-            for answer in going:
-                self._leave(answer, error)
-            return
-        for answer, id_ in zip(going, ids, strict=True):
+            raise
+        except BaseException as error:  # it belongs to the reader, whatever it is
+            self._leave(answer, error)
+
+    def _pass(self, answers: Sequence[Answer], size: int, look: Callable[[], object]) -> None:
+        """Once through the model for all of these. Raises what goes wrong there, and then they are
+        as they were."""
+        texts = [
+            each.following() if each.is_writing else self._piece_of(each, size) for each in answers
+        ]
+        ids = self._decoder.read(texts, look)
+        for answer, (_, tokens, _), id_ in zip(answers, texts, ids, strict=True):
+            if not answer.is_writing:
+                self.read += len(tokens)
             if id_ >= 0:
                 self.steps += 1
                 self._take(answer, id_)
-        if reading:
-            self.read += len(texts[-1][1])
 
     def _piece_of(self, answer: Answer, size: int) -> Text:
         total = len(answer.prompt)
@@ -243,11 +283,14 @@ class Batch:
             self._leave(answer, error)
 
     def _leave(self, answer: Answer, error: BaseException | None = None) -> None:
-        answer.end(error)
-        if answer.kept:
-            self.prefixes.keep(answer.kept)
         self._answers.remove(answer)
         self._gone.append(answer)
+        try:
+            answer.end(error)
+            if answer.kept:
+                self.prefixes.keep(answer.kept)
+        except BaseException as failure:  # after its end nothing more of it is read
+            answer.pieces.put(answer.failed(error or failure))
 
     def _read_ahead(self) -> bool:
         """Whether there was something to read."""
@@ -255,8 +298,7 @@ class Batch:
             prompt = self._ahead[0]
         except IndexError:
             return False
-        kept = self._decoder.room(len(prompt))
-        self.prefixes.begin(kept, prompt)
+        kept = None
 
         def look() -> None:
             if self._arrived or self._ending.is_set() or self._ahead[0] != prompt:
@@ -264,10 +306,12 @@ class Batch:
 
         # Nobody waits for it: what goes wrong is told to whoever asks.
         with suppress(Exception):
+            kept = self._decoder.room(len(prompt))
+            self.prefixes.begin(kept, prompt)
             while (done := len(kept.tokens)) < len(prompt):
                 self._decoder.read([(kept, prompt[done : done + PIECE], None)], look)
                 self.read += len(kept.tokens) - done
-        if kept.tokens:
+        if kept and kept.tokens:
             self.prefixes.keep(kept)
         with suppress(ValueError):
             self._ahead.remove(prompt)

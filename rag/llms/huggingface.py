@@ -30,12 +30,12 @@ from rag.errors import (
     RivuletError,
 )
 from rag.llms.batching import AHEAD, Answer, Batch
+from rag.llms.borrowing import borrowing
 from rag.llms.decoding import Choice, Llama
 from rag.llms.filters import StopSequences, open_tag
 from rag.llms.protocol import HEARTBEAT, TextStream, check_options
 from rag.llms.relay import Pieces, drain
 from rag.llms.writing import Writer
-from rag.space import borrowing
 from rag.types import ChatMessage, Completion, FinishReason, Prefill, Queued, Usage
 from rag.weights import Report, ensure, loading
 
@@ -349,9 +349,16 @@ class HuggingFaceLLM:
         return Answer(ids, limit, choice, self._ends, pieces, writer, self._failed)
 
     def _failed(self, error: BaseException) -> ModelError:
-        failed = ModelError(
-            f"The model {self.model_name} failed: {error}. Ask again, or choose another."
-        )
+        # As torch says it, of the computer's and of a GPU.
+        if isinstance(error, MemoryError) or re.search(r"\bmemory\b", str(error)):
+            text = (
+                f"The model {self.model_name} ran out of memory. Ask again, ask for less, or "
+                f"choose a smaller one."
+            )
+        else:
+            reason = str(error).rstrip(".") or type(error).__name__
+            text = f"The model {self.model_name} failed: {reason}. Ask again, or choose another."
+        failed = ModelError(text)
         failed.__cause__ = error
         return failed
 

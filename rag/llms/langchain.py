@@ -115,8 +115,8 @@ class LangChainLLM:
                             return Completion("length", usage)
                         count += 1
                         outlet.put(piece)
-                    if outlet.stopped:
-                        return Completion("stop", usage)
+                    if outlet.ended:
+                        return Completion(outlet.ended, usage)
                     for name in ENDS:
                         if word := chunk.response_metadata.get(name):
                             finish = finish_reason(str(word))

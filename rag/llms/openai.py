@@ -24,6 +24,9 @@ MAX_STOPS = 4
 """Stop sequences that OpenAI's protocol takes; more are watched for here alone."""
 LAST = 5.0
 """Seconds to wait for what may follow the end of an answer, which is its usage."""
+LARGEST_EVENT, LARGEST_BODY = 1_000_000, 8_000_000
+"""Bytes of an event, and of a body without events, at most."""
+EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 NO_CHAT = ("embedding", "whisper", "tts", "dall-e", "image", "audio", "realtime", "moderation")
 """Words in the names of OpenAI's own models that do not chat."""
 
@@ -37,8 +40,8 @@ class OpenAI:
     `max_tokens` and `temperature` hold for calls that set none of their own; where neither does,
     the server's own hold. `timeout` is the seconds without a sign of the server; a whole answer
     may take any time. A start that fails for a passing reason is tried again by the SDK, up to
-    `max_retries` times and with its back-off; a stream that has begun never is. Raises
-    ConfigurationError where OpenAI's own server is meant and there is no key.
+    `max_retries` times and with its back-off, within that time; a stream that has begun never is.
+    Raises ConfigurationError where OpenAI's own server is meant and there is no key.
     """
 
     is_streaming = True
@@ -53,7 +56,7 @@ class OpenAI:
         context_window: int = 8192,
         max_tokens: int | None = None,
         temperature: float | None = None,
-        timeout: float = 60.0,
+        timeout: float = 120.0,
         max_retries: int = 2,
     ):
         check_options(max_tokens, temperature)
@@ -68,13 +71,9 @@ class OpenAI:
         self._temperature = temperature
         # OpenAI's newer models refuse the older name, most other servers know only that one.
         self._limit_name = "max_completion_tokens" if _is_openais(address) else "max_tokens"
-        self._make_client = functools.partial(
-            openai.AsyncOpenAI,
-            base_url=address,
-            api_key=_key(address, api_key),
-            timeout=httpx2.Timeout(timeout, connect=min(10.0, timeout)),
-            max_retries=max_retries,
-        )
+        self._timeout = timeout
+        key = _key(address, api_key)
+        self._make_client = functools.partial(_client, address, key, timeout, max_retries)
         self._clients: dict[int, openai.AsyncOpenAI] = {}
         """By process: one that is forked must not use its parent's connections."""
 
@@ -114,13 +113,14 @@ class OpenAI:
         options: dict[str, Any],
         outlet: Outlet,
     ) -> Completion:
-        stream: openai.AsyncStream[ChatCompletionChunk] = await client.chat.completions.create(
-            model=self.model_name,
-            messages=cast(Any, [{"role": m.role, "content": m.content} for m in messages]),
-            stream=True,
-            stream_options={"include_usage": True},
-            **options,
-        )
+        async with asyncio.timeout(self._timeout):  # of all tries together
+            stream: openai.AsyncStream[ChatCompletionChunk] = await client.chat.completions.create(
+                model=self.model_name,
+                messages=cast(Any, [{"role": m.role, "content": m.content} for m in messages]),
+                stream=True,
+                stream_options={"include_usage": True},
+                **options,
+            )
         finish = usage = None
         empty, begun = True, False
         try:
@@ -133,8 +133,8 @@ class OpenAI:
                             begun = True
                             outlet.put(piece)
                         finish = choice.finish_reason or finish
-                    if outlet.stopped:
-                        return Completion("stop", usage)
+                    if outlet.ended:
+                        return Completion(outlet.ended, usage)
                     if finish:
                         patience.reschedule(asyncio.get_running_loop().time() + LAST)
         except TimeoutError:
@@ -148,7 +148,51 @@ class OpenAI:
             raise ProviderError(
                 "The model server's answer holds nothing that can be read. Check OPENAI_BASE_URL."
             )
+        if not (begun or finish):
+            raise ProviderError(
+                "The model server broke off before there was an answer. Try again, or choose "
+                "another model."
+            )
         return Completion(finish_reason(finish) if finish else "truncated", usage)
+
+
+def _client(address: str, key: str, timeout: float, max_retries: int) -> openai.AsyncOpenAI:
+    return openai.AsyncOpenAI(
+        base_url=address,
+        api_key=key,
+        timeout=httpx2.Timeout(timeout, connect=min(10.0, timeout)),
+        max_retries=max_retries,
+        http_client=openai.DefaultAsyncHttpx2Client(event_hooks={"response": [_bound]}),
+    )
+
+
+async def _bound(response: httpx2.Response) -> None:
+    response.stream = _Bounded(response)
+
+
+class _Bounded(httpx2.AsyncByteStream):
+    """The body of `response`, as long as it, or where it has events each of them, is not larger
+    than can be meant: the SDK would take in all that comes."""
+
+    def __init__(self, response: httpx2.Response):
+        self._stream = cast(httpx2.AsyncByteStream, response.stream)
+        self._has_events = response.headers.get("content-type", "").startswith("text/event-stream")
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        most = LARGEST_EVENT if self._has_events else LARGEST_BODY
+        size, last = 0, b""
+        async for part in self._stream:
+            last = last[-3:] + part
+            end = max(map(last.rfind, EVENT_ENDS)) if self._has_events else -1
+            size = size + len(part) if end < 0 else len(last) - end
+            if size > most:
+                raise ProviderError(
+                    "The model server sends more than an answer can be. Check OPENAI_BASE_URL."
+                )
+            yield part
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
 def _close(client: openai.AsyncOpenAI, process: int) -> None:
@@ -166,7 +210,7 @@ async def _chunks(
             yield chunk
         return
     answer = json.loads(await stream.response.aread())
-    if "error" in answer:
+    if answer.get("error"):
         raise openai.APIError("error", stream.response.request, body=answer["error"])
     for choice in answer["choices"]:
         choice["delta"] = choice.pop("message")
@@ -213,11 +257,14 @@ def list_models(base_url: str | None, api_key: str | None, timeout: float = 5.0)
     Raises ProviderError, ConfigurationError.
     """
     address = base_url or OPENAI_URL
+
+    async def ask() -> list[str]:
+        async with asyncio.timeout(timeout), _client(address, key, timeout, 0) as client:
+            return sorted([model.id async for model in client.models.list()])
+
     try:
-        with openai.OpenAI(
-            base_url=address, api_key=_key(address, api_key), timeout=timeout, max_retries=0
-        ) as client:
-            names = sorted(model.id for model in client.models.list())
+        key = _key(address, api_key)
+        names = run(ask()).result()
     except Exception as error:
         raise explain(error, "the list of models") from error
     if _is_openais(address):
@@ -244,10 +291,13 @@ def explain(error: BaseException, what: str) -> RivuletError:
                 ),
                 error,
             )
-        case openai.APITimeoutError() | httpx2.TimeoutException():
+        case openai.APITimeoutError() | httpx2.TimeoutException() | TimeoutError():
             text = "The model server does not answer in time. Try again, or choose another model."
         case openai.APIConnectionError() | httpx2.TransportError():
-            text = "The model server cannot be reached. Check OPENAI_BASE_URL and the connection."
+            text = (
+                "The model server cannot be reached, or is something else. Check OPENAI_BASE_URL "
+                "and the connection."
+            )
         case openai.APIStatusError():
             text = f"The model server failed with status {error.status_code}. Try again later."
         case openai.APIError() if not isinstance(error, openai.APIResponseValidationError):

@@ -11,7 +11,7 @@ import queue
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 from rag.errors import ProviderError
 from rag.llms.filters import StopSequences
@@ -19,12 +19,16 @@ from rag.llms.protocol import TextStream
 from rag.llms.relay import Pieces, drain
 from rag.types import Completion, FinishReason, Reasoning
 
+LONGEST = 1_000_000
+"""Characters of an answer, which a server that does not heed its limit in tokens is held to."""
 THREADS = 32
 """Calls that wait in a thread at once: look-ups of names, models without asynchronous forms."""
 LENGTH = ("length", "max_tokens", "max_output_tokens")
 FILTERED = ("content_filter", "content_filtered", "refusal", "safety", "prohibited_content")
 CUT = ("abort", "error", "insufficient_system_resource")
 """Providers' words for an answer's end, in small letters: at a limit, by a filter, by a fault."""
+
+T = TypeVar("T")
 
 _starting = threading.RLock()  # the collector may close something in the middle of a start
 _loops: list[asyncio.AbstractEventLoop] = []
@@ -37,13 +41,17 @@ class Outlet:
     def __init__(self, pieces: Pieces, stop: Sequence[str]):
         self._pieces = pieces
         self._text = StopSequences(stop)
+        self._length = 0
 
     @property
-    def stopped(self) -> bool:
-        """Whether the text has come to one of `stop`: what follows is not wanted."""
-        return self._text.stopped
+    def ended(self) -> FinishReason | None:
+        """Why what follows is not wanted: the text has come to one of `stop`, or is too long."""
+        if self._text.stopped:
+            return "stop"
+        return "length" if self._length > LONGEST else None
 
     def put(self, piece: str | Reasoning) -> None:
+        self._length += len(piece if isinstance(piece, str) else piece.text)
         shown = self._text.feed(piece) if isinstance(piece, str) else piece
         if shown:
             self._pieces.put(shown)
@@ -71,7 +79,7 @@ def request(receive: Receive, explain: Explain, stop: Sequence[str] = ()) -> Tex
         running.cancel()
 
 
-def run(coroutine: Coroutine[Any, Any, None]) -> Future[None]:
+def run(coroutine: Coroutine[Any, Any, T]) -> Future[T]:
     """Begin it in the loop, and do not wait for it."""
     return asyncio.run_coroutine_threadsafe(coroutine, _loop())
 

@@ -32,7 +32,7 @@ from rag.ui.writing import Writing
 
 PACE = 0.1
 """Seconds between two states of a growing answer: nobody reads faster, and each costs 350 bytes."""
-FAST = 150
+FAST = 80
 """Characters that come between two states from which on the next one is waited for twice as long:
 nobody reads so fast."""
 GLANCE = 0.02
@@ -67,7 +67,7 @@ class Look:
     session: Session
     tab: str
     say: Say
-    texts: dict[str, list[str]] = field(default_factory=dict)
+    said: dict[str, turns.Said] = field(default_factory=dict)
     """What has been made of finished answers for it."""
 
     @property
@@ -241,7 +241,7 @@ class Chat:
         conversation, config = look.conversation, self.backend.config
         writing = self._writings.get(conversation.key)
         models = self.backend.catalog.choices()
-        shown = turns.Shown(look.say, models, config.any_model, bool(self.feedback), look.texts)
+        shown = turns.Shown(look.say, models, config.any_model, bool(self.feedback), look.said)
         now = writing.answer if writing and not writing.answer.finish_reason else None
         doing = writing.doing if writing else None
         parts = turns.parts(conversation, shown, now, doing)
@@ -367,7 +367,7 @@ class Chat:
                     yield tree, gr.skip(), gr.skip()
                 if over:
                     break
-                await asyncio.sleep(step if told > time.monotonic() - GLANCE else GLANCE)
+                await asyncio.sleep(max(GLANCE, told + step - time.monotonic()))
             if busy and look.conversation is writing.conversation:
                 yield self.view(look)
             # What is yielded last is sent once more at the end, and whole.

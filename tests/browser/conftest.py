@@ -1,7 +1,6 @@
 """The real app, and a real Chromium that looks at it."""
 
 import os
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from rag.llms.scripted import Script, ScriptedLLM
 from rag.ui.backend import Backend
 from rag.ui.page import build, launch, uploads_dir
 from rag.ui.programs import Programs
+from tests.ports import free_port
 
 SCREENSHOTS = Path(__file__).parents[1] / "screenshots"
 PATIENCE = 120_000
@@ -47,12 +47,6 @@ the foot of the page."""
 Screenshot = Callable[[Page, str], None]
 NewPage = Callable[..., Page]
 Says = Callable[..., ScriptedLLM]
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 class App:

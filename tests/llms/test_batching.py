@@ -4,7 +4,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 import pytest
@@ -122,7 +122,7 @@ def gate() -> threading.Semaphore:
 def gated(gate: threading.Semaphore) -> Iterator[Batch]:
     batch = Batch(Counts(gate), "counting")
     yield batch
-    gate.release(10**6)
+    gate.release(10_000)
     until(lambda: not threads())
 
 
@@ -277,6 +277,88 @@ def test_an_error_of_one_answer_is_not_the_others(gated: Batch, gate: threading.
     assert pieces == ["7 ", "."]
 
 
+def test_what_one_of_several_fails_by_is_not_the_others(
+    gated: Batch, gate: threading.Semaphore
+) -> None:
+    """A pass that fails is computed again for each of them alone."""
+    decoder: Any = gated._decoder
+    error = RuntimeError("out of memory")
+    decoder.fails = lambda texts: error if any(len(tokens) == 7 for _, tokens, _ in texts) else None
+    streams = [begun(gated.stream(answer(n, 4))) for n in (5, 7, 9)]
+    gate.release(100)
+    assert text(streams[0]) == "5 6 7 8 "
+    with pytest.raises(ModelError, match="out of memory") as caught:
+        read(streams[1])
+    assert caught.value.__cause__ is error
+    assert text(streams[2]) == "9 10 11 12 "
+
+
+def test_what_fails_once_is_not_told(batch: Batch) -> None:
+    """What was kept for later may have been what was short of memory."""
+    decoder: Any = batch._decoder
+    assert text(batch.stream(answer(5))) == "5 6 7 "
+    assert batch.prefixes._all
+    decoder.fails = lambda _: RuntimeError("no memory") if batch.prefixes._all else None
+    assert text(batch.stream(answer(7))) == "7 8 9 "
+
+
+def test_where_there_is_no_room_for_one_the_others_go_on(
+    gated: Batch, gate: threading.Semaphore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def room(tokens: int) -> Any:
+        if tokens > 100:
+            raise MemoryError
+        return Kept()
+
+    monkeypatch.setattr(gated._decoder, "room", room)
+    streams = [begun(gated.stream(answer(5, limit))) for limit in (4, 200, 3)]
+    gate.release(100)
+    assert text(streams[0]) == "5 6 7 8 "
+    with pytest.raises(ModelError):
+        read(streams[1])
+    assert text(streams[2]) == "5 6 7 "
+
+
+@pytest.mark.parametrize("where", ["tell_place", "end", "following"])
+def test_whatever_fails_in_the_thread_all_are_told_and_the_next_is_answered(
+    gated: Batch, gate: threading.Semaphore, where: str
+) -> None:
+    streams = []
+    for number in (5, 7, 9):
+        each = answer(number)
+        if number == 7:
+            setattr(each, where, lambda *_: 1 / 0)
+        streams.append(begun(gated.stream(each)))
+    gate.release(100)
+
+    def read_all() -> None:
+        for stream in streams:
+            with suppress(ModelError):
+                read(stream)
+
+    reader = started(read_all)
+    reader.join(GUARD)
+    assert not reader.is_alive()
+    until(lambda: not threads())
+    assert text(gated.stream(answer(8))) == "8 9 10 "
+
+
+def test_where_there_is_no_thread_it_is_told_and_the_next_is_answered(
+    batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(ModelError, match="can't start new thread"):
+            read(batch.stream(answer(5)))
+    reader = started(lambda: text(batch.stream(answer(7))))
+    reader.join(GUARD)
+    assert not reader.is_alive()
+    assert passes(batch) == [[7], [1], [1]]  # nothing of the first
+
+
 def test_what_a_prompt_begins_with_is_not_computed_again(batch: Batch) -> None:
     tokens = list(range(100, 150))
     assert text(batch.stream(answer(tokens))) == "50 51 52 "
@@ -392,4 +474,15 @@ def test_what_goes_wrong_in_it_is_nobodys_error(batch: Batch) -> None:
     batch.read_ahead([1, 2, 3])
     until(lambda: not threads())
     decoder.fails = lambda texts: None
+    assert text(batch.stream(answer(5))) == "5 6 7 "
+
+
+def test_nor_that_there_is_no_room_for_it(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    def room(tokens: int) -> Any:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batch._decoder, "room", room)
+        batch.read_ahead([1, 2, 3])
+        until(lambda: not threads())
     assert text(batch.stream(answer(5))) == "5 6 7 "
