@@ -209,8 +209,8 @@ def test_an_assistant_stays_with_a_process(number: int, team: Team) -> None:
         def body(method: str, **params: Any) -> dict[str, Any]:
             return {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
 
-        def call(name: str, **arguments: str) -> str:
-            called = body("tools/call", name=name, arguments=arguments)
+        def call(tool: str, **arguments: str) -> str:
+            called = body("tools/call", name=tool, arguments=arguments)
             return http.post("mcp", json=called).raise_for_status().text
 
         info = {"name": "test", "version": "1"}
