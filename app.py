@@ -5,7 +5,9 @@ The composition root: settings -> parts -> page -> launch. Nothing imports it.
 
 import argparse
 import dataclasses
+import importlib
 import ipaddress
+import logging
 import os
 import secrets
 import shutil
@@ -20,6 +22,8 @@ from rag.config import Config, as_argument, parse_auth, parse_port
 from rag.errors import ConfigurationError
 from rag.space import borrow_gpus
 from rag.upkeep.folder import held
+
+logger = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
 WEEK = 7 * 24
@@ -43,12 +47,9 @@ def run() -> NoReturn:
     if ":" in options.host:
         raise ConfigurationError(f"Gradio cannot listen on {options.host}: IPv6 is not possible.")
     reachable = options.share or not _is_loopback(options.host)
-    if reachable and not (auth or auth_file):
-        if options.open or config.on_space:
-            print("There is no login: whoever can reach the page can use it.", flush=True)
-        else:
-            auth = (("rivulet", secrets.token_urlsafe(15)),)
-            print(f"Log in as {auth[0][0]} with the password {auth[0][1]}", flush=True)
+    if reachable and not (auth or auth_file or options.open):
+        auth = (("rivulet", secrets.token_urlsafe(15)),)
+        print(f"Log in as {auth[0][0]} with the password {auth[0][1]}", flush=True)
     # Where a login is set, others come too: by a proxy on this computer.
     strangers = bool(reachable or auth or auth_file)
     forget_after = config.forget_after
@@ -64,6 +65,9 @@ def run() -> NoReturn:
         forget_after=forget_after,
     )
     logs.set_up(config)
+    if reachable and not config.wants_login:
+        paid = ", and what your OPENAI_API_KEY pays for" if config.openai_api_key else ""
+        logger.warning("There is no login: whoever can reach the page can use it%s.", paid)
     serve(config, options.host, share=options.share, open_browser=options.browser)
 
 
@@ -84,19 +88,29 @@ def serve(config: Config, host: str, *, share: bool, open_browser: bool) -> NoRe
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if config.zero_gpu:
         borrow_gpus()
+    _load_gradio()
     from gradio import tunneling
 
     from rag.ui.backend import Backend
     from rag.ui.health import Health
     from rag.ui.page import build, launch, uploads_dir
+    from rag.ui.programs import Programs
 
     stopped = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: stopped.set())
     backend = Backend(config)
-    page = build(backend)
-    health = Health(backend)
-    launch(page, config, host, share=share, open_browser=open_browser, health=health)
+    programs, health = Programs(backend), Health(backend)
+    page = build(programs)
+    launch(
+        page,
+        config,
+        host,
+        share=share,
+        open_browser=open_browser,
+        health=health,
+        programs=programs,
+    )
     logs.adopt_servers()
     if config.metrics_port:
         backend.metrics.serve(host, config.metrics_port, lambda: len(page._queue))
@@ -111,6 +125,19 @@ def serve(config: Config, host: str, *, share: bool, open_browser: bool) -> NoRe
     # The web server would wait for every page that is still open, or end with their tracebacks.
     # All that is to be kept has been written.
     os._exit(0)
+
+
+def _load_gradio() -> None:
+    """Gradio loads the package `mcp` where it finds it, for a server of its own that is not started
+    here, which takes a fifth of the time. It does not find it, and the page is there sooner."""
+    hidden = "mcp" not in sys.modules
+    if hidden:
+        sys.modules["mcp"] = None  # type: ignore[assignment] # Python's word for: there is none
+    try:
+        importlib.import_module("gradio")
+    finally:
+        if hidden:
+            del sys.modules["mcp"]
 
 
 def _options(config: Config) -> argparse.Namespace:
@@ -136,7 +163,10 @@ def _options(config: Config) -> argparse.Namespace:
         help="file of who may log in, made by python -m rag password (RAG_AUTH_FILE)",
     )
     parser.add_argument(
-        "--open", action="store_true", help="no login, although others can reach the page"
+        "--open",
+        action="store_true",
+        default=config.open,
+        help="no login, although others can reach the page (RAG_OPEN)",
     )
     parser.add_argument(
         "--no-browser", dest="browser", action="store_false", help="do not open a browser"

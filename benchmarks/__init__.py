@@ -1,7 +1,15 @@
 """Side-by-side measurements: `python -m benchmarks.NAME`. The latest are in RESULTS.md."""
 
+from argparse import ArgumentParser
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import median
+
+
+def takes_data(parser: ArgumentParser, *, required: bool = True) -> None:
+    """Adds `--data`, the one way by which a measurement gets its passages and questions."""
+    says = "has squad/ and cranfield/, each with corpus.jsonl and questions.jsonl"
+    parser.add_argument("--data", type=Path, required=required, metavar="FOLDER", help=says)
 
 
 def spread(values: Sequence[float], form: str = ".2f") -> str:

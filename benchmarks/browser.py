@@ -28,6 +28,7 @@ from rag.index.embedding import HashEmbedding
 from rag.llms.scripted import ScriptedLLM
 from rag.ui.backend import Backend
 from rag.ui.page import build, launch
+from rag.ui.programs import Programs
 
 ARGUMENTS = (
     *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
@@ -84,7 +85,7 @@ def rivulet(llm: Timed) -> Iterator[str]:
         )
         backend = Backend(config, embedding=HashEmbedding())
         backend.catalog.put("scripted", llm)
-        page = build(backend)
+        page = build(Programs(backend))
         address = launch(page, config, "127.0.0.1")
         backend.start()
         backend.samples.result()

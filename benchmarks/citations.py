@@ -1,9 +1,9 @@
 """How surely the sentences of an answer are told apart: borne out by the passages, or not.
 
-    python -m benchmarks.citations FOLDER [--limit N] [--cost N]
+    python -m benchmarks.citations --data FOLDER [--limit N] [--cost N]
 
-FOLDER has `corpus.jsonl` and `questions.jsonl` of SQuAD (docs/evaluation.md). Its answers are made
-by rule from its sentences. The cut-off is chosen on every other article; the first tables are of
+FOLDER/squad has `corpus.jsonl` and `questions.jsonl` (docs/evaluation.md). Its answers are made by
+rule from its sentences. The cut-off is chosen on every other article; the first tables are of
 those that are left. `--cost N` answers N questions without and with citations, by a scripted model
 and by the default local one.
 """
@@ -15,10 +15,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
 
+from benchmarks import takes_data
 from benchmarks.retrieval import machine
 from rag.answering.citations import CUTOFFS, WORDS, Checker
 from rag.answering.defaults import Settings
@@ -290,12 +290,13 @@ def _any_sentence(entry: Entry, draw: random.Random) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser("python -m benchmarks.citations", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    takes_data(parser)
     parser.add_argument("--limit", type=int, metavar="N", help="N questions only, drawn at random")
     parser.add_argument("--cost", type=int, metavar="N", help="answer N questions; it is slow")
     options = parser.parse_args(arguments)
-    entries = read_corpus(options.folder / "corpus.jsonl")
-    questions = read_questions(options.folder / "questions.jsonl", {each.id_ for each in entries})
+    squad = options.data / "squad"
+    entries = read_corpus(squad / "corpus.jsonl")
+    questions = read_questions(squad / "questions.jsonl", {each.id_ for each in entries})
     questions = [each for each in questions if each.is_searchable and each.answers]
     random.Random(7).shuffle(questions)
     questions = questions[: options.limit]

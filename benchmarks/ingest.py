@@ -1,6 +1,6 @@
 """What taking documents in costs: passages a second, time until searchable, memory, removal.
 
-    python -m benchmarks.ingest [--peer PYTHON] [--only embedding text memory removal]
+    python -m benchmarks.ingest --data FOLDER [--peer PYTHON] [--only embedding text memory removal]
 
 `--peer` is a Python with llama-index-embeddings-huggingface; without it there is no comparison.
 """
@@ -21,7 +21,8 @@ from statistics import median
 
 import numpy as np
 
-from benchmarks.search import EVAL, Times, sentences, timed
+from benchmarks import takes_data
+from benchmarks.search import Times, sentences, timed
 from rag.config import Config
 from rag.index import ingestion
 from rag.index.embedding import Embedded, HashEmbedding
@@ -51,12 +52,12 @@ for _ in sys.stdin:
 def main() -> None:
     parser = argparse.ArgumentParser(description="What taking documents in costs.")
     parser.add_argument("--peer", help="a Python with llama-index-embeddings-huggingface")
-    parser.add_argument("--eval", type=Path, default=EVAL)
+    takes_data(parser)
     parser.add_argument("--pages", type=int, default=1_000)
     parts = ("embedding", "text", "memory", "removal")
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     asked = parser.parse_args()
-    texts = list(sentences(asked.eval))
+    texts = list(sentences(asked.data))
     print(f"load of this machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

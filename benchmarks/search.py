@@ -1,6 +1,6 @@
 """How long a search takes in a large index, and where the time goes.
 
-    python -m benchmarks.search [--passages 100000] [--folder FOLDER]
+    python -m benchmarks.search --data FOLDER [--passages 100000] [--folder FOLDER]
 
 The index is made of sentences of the evaluation texts, each embedded by the real model: a passage
 is three sentences that follow each other and two from elsewhere, its vector the sum of theirs, its
@@ -22,6 +22,7 @@ from unittest.mock import patch
 
 import numpy as np
 
+from benchmarks import takes_data
 from rag.index import retrieval
 from rag.index.embedding import Embedded, Vector
 from rag.index.embedding_huggingface import HuggingFaceEmbedding
@@ -29,7 +30,6 @@ from rag.index.retrieval import VectorIndexRetriever
 from rag.index.store import ChromaStore
 from rag.types import Document, Node
 
-EVAL = Path(__file__).resolve().parents[2] / "shared" / "eval"
 TOKENS = 160
 STEP = 1_000
 Times = list[tuple[float, float]]
@@ -43,14 +43,14 @@ def main() -> None:
     parser.add_argument("--passages", type=int, default=100_000)
     parser.add_argument("--questions", type=int, default=300)
     parser.add_argument("--folder", type=Path, help="where the index is, or is to be made and kept")
-    parser.add_argument("--eval", type=Path, default=EVAL)
+    takes_data(parser)
     asked = parser.parse_args()
     embedding = HuggingFaceEmbedding()
-    questions = random.Random(1).sample(list(_questions(asked.eval)), asked.questions)
+    questions = random.Random(1).sample(list(_questions(asked.data)), asked.questions)
     with tempfile.TemporaryDirectory() as scratch:
         index = ChromaStore(asked.folder or Path(scratch), embedding.name)
         if not index.documents():
-            fill(index, embedding, asked.eval, asked.passages / sum(SIZES))
+            fill(index, embedding, asked.data, asked.passages / sum(SIZES))
         measure(index, embedding, questions)
         index.close()
 

@@ -9,6 +9,7 @@ sources. Run it after a change to a source:
     python data/build_samples.py
 
 The system's Chromium is used where there is one, Playwright's own otherwise.
+The PDF is set in Noto Sans (Debian's fonts-noto-core), in another font where that is not installed.
 """
 
 import re

@@ -98,10 +98,14 @@ class Config:
     """Whether what a person says of an answer is kept for who runs the program."""
     read_ahead: bool = True
     """Whether the local model reads what a question will be answered from while it is typed."""
+    mcp: bool = True
+    """Whether assistants may do at `/mcp` what programs may do."""
     auth: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """User names and passwords of those who may open the page."""
     auth_file: Path | None = None
     """File with the names and hashed passwords of others who may; neither: no login."""
+    open: bool = False
+    """Whether there is no login where none is set, although others can reach the page."""
     log: LogFormat = "text"
     """How the log is written: for people, or one JSON object a line."""
     log_text: bool = False
@@ -112,7 +116,7 @@ class Config:
     metrics_port: int | None = None
     """Port of the figures for Prometheus; None: they are not served."""
     on_space: bool = False
-    """Whether this is a Hugging Face Space, which is reached from outside and meant to be."""
+    """Whether this is a Hugging Face Space, which is reached from outside."""
     zero_gpu: bool = False
     """Whether a GPU is there only while it is borrowed (ZeroGPU of Hugging Face Spaces)."""
     any_model: bool = True
@@ -287,8 +291,10 @@ VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
     "RAG_LOG": ("log", _log),
     "RAG_LOG_TEXT": ("log_text", parse_switch),
     "RAG_READ_AHEAD": ("read_ahead", parse_switch),
+    "RAG_MCP": ("mcp", parse_switch),
     "RAG_AUTH": ("auth", parse_auth),
     "RAG_AUTH_FILE": ("auth_file", lambda text: Path(text).expanduser()),
+    "RAG_OPEN": ("open", parse_switch),
     "OPENAI_API_KEY": ("openai_api_key", str),
     "OPENAI_BASE_URL": ("openai_base_url", _address),
     "PORT": ("port", parse_port),

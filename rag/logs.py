@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from rag.config import Config
 from rag.errors import RivuletError
 
-NOISY = ("httpx", "httpx2", "chromadb")
+NOISY = ("httpx", "httpx2", "chromadb", "mcp", "sse_starlette")
 """Libraries of which only warnings are of interest."""
 SERVERS = ("uvicorn", "uvicorn.error", "uvicorn.access")
 """They bring handlers of their own."""

@@ -16,7 +16,7 @@ import httpx
 import pytest
 from gradio_client import Client
 
-from tests.browser.conftest import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 120.0
@@ -258,18 +258,37 @@ def test_uploads_of_a_run_that_was_cut_off_are_deleted(start: Start) -> None:
     assert list(uploads.rglob("a.txt")) == []
 
 
-def test_other_address_than_loopback_makes_up_a_login(start: Start) -> None:
-    program = start("--host", "0.0.0.0", HF_ENDPOINT="http://127.0.0.1:9", PIP_NO_INDEX="1")
+@pytest.mark.parametrize(
+    ("options", "env"), [(("--host", "0.0.0.0"), {}), ((), {"SPACE_ID": "ann/rivulet"})]
+)
+def test_other_address_than_loopback_makes_up_a_login(
+    start: Start, options: tuple[str, ...], env: dict[str, str]
+) -> None:
+    program = start(*options, HF_ENDPOINT="http://127.0.0.1:9", PIP_NO_INDEX="1", **env)
     program.wait_for("Rivulet is at")
     assert "with the password" in program.printed()
-    program.process.kill()
-    program.process.wait()
-    opened = start(
-        "--host", "0.0.0.0", "--open", HF_ENDPOINT="http://127.0.0.1:9", PIP_NO_INDEX="1"
-    )
-    opened.wait_for("Rivulet is at")
-    assert "with the password" not in opened.printed()
-    assert "There is no login" in opened.printed()
+    assert "There is no login" not in program.printed()
+    assert httpx.get(f"{program.address}config").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("options", "env", "warned"),
+    [
+        (("--host", "0.0.0.0", "--open"), {}, "whoever can reach the page can use it."),
+        ((), {"SPACE_ID": "ann/rivulet", "RAG_OPEN": "on", "OPENAI_API_KEY": "sk-1"}, "_KEY pays"),
+    ],
+)
+def test_without_a_login_only_where_that_is_asked_for(
+    start: Start, options: tuple[str, ...], env: dict[str, str], warned: str
+) -> None:
+    nowhere = {"OPENAI_BASE_URL": "http://127.0.0.1:9", "HF_ENDPOINT": "http://127.0.0.1:9"}
+    program = start(*options, PIP_NO_INDEX="1", **nowhere, **env)
+    program.wait_for("Rivulet is at")
+    assert "with the password" not in program.printed()
+    (line,) = (line for line in program.printed().splitlines() if "There is no login" in line)
+    assert line.startswith("WARNING")
+    assert warned in line
+    assert httpx.get(f"{program.address}config").status_code == 200
 
 
 def test_who_may_log_in_is_said_by_options_and_a_file(start: Start, tmp_path: Path) -> None:

@@ -107,10 +107,11 @@ def test_the_sentences_of_answers_are_told_apart(
             ]
         )
     ]
+    (tmp_path / "squad").mkdir()
     for file, lines in (("corpus", entries), ("questions", questions)):
         text = "".join(json.dumps(line) + "\n" for line in lines)
-        (tmp_path / f"{file}.jsonl").write_text(text)
-    citations.main([str(tmp_path)])
+        (tmp_path / "squad" / f"{file}.jsonl").write_text(text)
+    citations.main(["--data", str(tmp_path)])
     out = capsys.readouterr().out
     assert out.count("| gold | 1 | 1.000 | 0.000 | 0.000 |") == 2
     assert out.count("| number | 1 | 0.000 | 1.000 | 0.000 |") == 2

@@ -32,6 +32,7 @@ def test_every_variable_reaches_its_attribute() -> None:
             "RAG_READ_TIMEOUT": "11",
             "RAG_FEEDBACK": "off",
             "RAG_AUTH": "ann:one, ben:two:three",
+            "RAG_OPEN": "on",
             "OPENAI_API_KEY": "sk-1",
             "OPENAI_BASE_URL": "http://localhost:8000/v1/",
             "PORT": "8080",
@@ -50,6 +51,7 @@ def test_every_variable_reaches_its_attribute() -> None:
         read_timeout=11,
         feedback=False,
         auth=(("ann", "one"), ("ben", "two:three")),
+        open=True,
         openai_api_key="sk-1",
         openai_base_url="http://localhost:8000/v1",
         port=8080,
@@ -150,3 +152,20 @@ def test_secrets_are_not_in_the_representation() -> None:
 def test_it_is_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().top_k = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_on_a_space_data_is_kept_where_it_outlasts_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    disk = tmp_path / "data"
+    if there:
+        disk.mkdir()
+    monkeypatch.setattr("rag.config.SPACE_DISK", disk)
+    space = Config.from_env({"SPACE_ID": "ann/rivulet", "SPACES_ZERO_GPU": "true"})
+    assert space.on_space
+    assert space.zero_gpu
+    assert space.data_dir == (disk / "rivulet" if there else Config().data_dir)
+    assert Config.from_env({}).data_dir == Config().data_dir
+    chosen = Config.from_env({"SPACE_ID": "ann/rivulet", "RAG_DATA_DIR": "/elsewhere"})
+    assert chosen.data_dir == Path("/elsewhere")

@@ -90,6 +90,12 @@ def test_torch_is_named_in_five_modules_and_loaded_only_when_needed() -> None:
     assert at_import == []
 
 
+def test_only_the_tools_know_the_protocol_of_assistants() -> None:
+    assert users_of("mcp", "mcp_types") == {"rag/ui/tools.py"}
+    importers = {file for file in FILES for name, top in imports(file) if "rag.ui.tools" in name}
+    assert importers == {"rag/ui/assistants.py"}
+
+
 def test_nothing_imports_the_app() -> None:
     assert users_of("app") == set()
 
@@ -111,7 +117,10 @@ def test_the_package_itself_loads_nothing_but_the_standard_library() -> None:
 
 
 def test_the_page_is_there_before_torch_is() -> None:
-    code = "import sys, rag.ui.page; print(*{'torch', 'transformers'} & set(sys.modules))"
+    code = (
+        "import sys, app; app._load_gradio(); import rag.ui.page; "
+        "print(*{'torch', 'transformers', 'mcp'} & set(sys.modules)); import mcp"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
     )

@@ -6,7 +6,6 @@ import os
 import pty
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -27,6 +26,7 @@ from rag.index.holding import hold
 from rag.types import Completion, Reasoning
 from tests.answering.conftest import Says
 from tests.llms.conftest import GUARD, ModelServer, Request, server
+from tests.ports import free_port
 
 __all__ = ["server"]  # a fixture
 
@@ -374,9 +374,7 @@ def test_a_model_of_a_server_without_key_and_address_is_one_line(
 def test_a_connection_that_is_refused_is_one_line(
     docs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{free.getsockname()[1]}/v1")
+    monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{free_port()}/v1")
     assert ask(docs, "--model", "openai:x") == 1
     assert "cannot be reached" in refused(capsys)
 

@@ -35,10 +35,11 @@ def test_each_named_test_exists(name: str) -> None:
         body = getattr(found, "body", [])
     if not path:
         return
+    function = ast.FunctionDef, ast.AsyncFunctionDef
     tests = (
         [found.name]
-        if isinstance(found, ast.FunctionDef)
-        else [each.name for each in body if isinstance(each, ast.FunctionDef)]
+        if isinstance(found, function)
+        else [each.name for each in body if isinstance(each, function)]
     )
     assert any(each.startswith("test_") for each in tests)
 

@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from huggingface_hub import SpaceHardware
 
 from rag.config import DEFAULT_EMBED_MODEL, DEFAULT_MODEL, VARIABLES, Config
 from rag.weights import HUB_FILES
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -165,9 +165,7 @@ def test_the_commands_that_make_a_space_are_those_of_the_pinned_client() -> None
 
 def test_the_spacefile_s_command_starts_the_app(tmp_path: Path) -> None:
     (micro,) = SPACEFILE["micros"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     settings = {entry["name"]: entry["default"] for entry in micro["presets"]["env"]}
     here = {"PORT": str(port), "RAG_DATA_DIR": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9"}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

@@ -1,94 +1,17 @@
-"""Models that borrow a GPU, with a double of the package `spaces` that forks a process, too."""
+"""Whether a GPU is borrowed, with a double of the package `spaces`. How is in llms/."""
 
-import multiprocessing
-import os
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import wraps
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from rag import space as module
-from rag.config import Config
-from rag.errors import ContextWindowError, ModelError, RivuletError
-from rag.llms.huggingface import HuggingFaceLLM
-from rag.space import borrow_gpus, borrowing, is_borrowing
-from rag.types import ChatMessage, Completion, Usage
-
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="nothing is forked there")
-
-
-def lent(task: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-    """What `spaces.GPU` makes of a generator: what goes in and out is pickled, and closing is seen
-    at the next one."""
-
-    @wraps(task)
-    def handler(*arguments: Any) -> Iterator[Any]:
-        fork = multiprocessing.get_context("fork")
-        results: Any = fork.SimpleQueue()
-        given: Any = fork.SimpleQueue()
-        stop = fork.Event()
-
-        def work() -> None:
-            pieces = task(*given.get())
-            for piece in pieces:
-                if stop.is_set():
-                    pieces.close()  # type: ignore[attr-defined]
-                    break
-                results.put((piece,))
-            results.put(None)
-
-        process = fork.Process(target=work, daemon=True)
-        process.start()
-        given.put(arguments)
-        try:
-            while result := results.get():
-                yield result[0]
-        except GeneratorExit:
-            stop.set()
-            raise
-        finally:
-            process.join()
-
-    return handler
-
-
-@pytest.fixture
-def spaces(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The functions that are decorated, with a Space that has ZeroGPU."""
-    decorated: list[Any] = []
-
-    def gpu(duration: int) -> Callable[[Any], Any]:
-        return lambda task: decorated.append(task) or lent(task)
-
-    monkeypatch.setitem(sys.modules, "spaces", SimpleNamespace(GPU=gpu))  # type: ignore[arg-type]
-    monkeypatch.setattr(module, "_decorate", None)
-    return decorated
-
-
-def compute(
-    words: Sequence[str], pause: float, stopped: threading.Event, hand_over: Callable[[str], None]
-) -> Completion:
-    hand_over(f"{os.getpid()} ")
-    for word in words:
-        if stopped.wait(pause):
-            return Completion("stopped")
-        if word == "too long":
-            raise ContextWindowError("It does not fit.")
-        if word == "broken":
-            raise KeyError("broken")
-        hand_over(word)
-    return Completion("stop", Usage(1, len(words)))
+from rag import space
+from rag.space import SECONDS, borrow_gpus, is_borrowing, on_gpu
 
 
 def test_without_zero_gpu_nothing_is_borrowed() -> None:
     assert not is_borrowing()
-    assert borrowing(compute) is None
 
 
 def test_without_the_package_it_is_an_import_error() -> None:
@@ -96,72 +19,21 @@ def test_without_the_package_it_is_an_import_error() -> None:
         borrow_gpus()
 
 
-def test_a_text_comes_out_of_another_process_piece_by_piece(spaces: list[Any]) -> None:
+def test_with_it_a_function_is_decorated_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Space without any is not started."""
+    decorated: list[tuple[Any, int]] = []
+
+    def gpu(duration: int) -> Any:
+        return lambda task: decorated.append((task, duration)) or task
+
+    monkeypatch.setitem(sys.modules, "spaces", SimpleNamespace(GPU=gpu))  # type: ignore[arg-type]
+    monkeypatch.setattr(space, "_decorate", None)
     borrow_gpus()
     assert is_borrowing()
-    assert spaces, "a Space without any such function is not started"
-    came: list[tuple[float, str]] = []
-    borrowed = borrowing(compute)
-    assert borrowed
-    done = borrowed(
-        ["a", "b", "c"], 0.2, threading.Event(), lambda text: came.append((time.monotonic(), text))
-    )
-    assert done == Completion("stop", Usage(1, 3))
-    (_, process), *pieces = came
-    assert int(process) != os.getpid()
-    assert [text for _, text in pieces] == ["a", "b", "c"]
-    assert pieces[-1][0] - pieces[0][0] > 0.2
+    assert len(decorated) == 1
 
+    def task() -> Any:
+        yield
 
-def test_it_is_stopped_between_two_words(spaces: list[Any]) -> None:
-    borrow_gpus()
-    borrowed = borrowing(compute)
-    assert borrowed
-    stopped = threading.Event()
-    threading.Timer(0.5, stopped.set).start()
-    begun = time.monotonic()
-    assert borrowed(["a"], 60.0, stopped, lambda _: None) == Completion("stopped")
-    assert time.monotonic() - begun < 10
-
-
-@pytest.mark.parametrize(
-    ("word", "kind", "says"),
-    [("too long", ContextWindowError, "does not fit"), ("broken", ModelError, "Ask again")],
-)
-def test_what_goes_wrong_there_is_told_here(
-    spaces: list[Any], word: str, kind: type[RivuletError], says: str
-) -> None:
-    borrow_gpus()
-    borrowed = borrowing(compute)
-    assert borrowed
-    with pytest.raises(kind, match=says):
-        borrowed([word], 0.0, threading.Event(), lambda _: None)
-
-
-@pytest.mark.slow
-def test_the_local_model_borrows_it(
-    models_dir: Path, smollm_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In this process: a fork of one that has computed already may wait for ever on a CPU."""
-    used = []
-    monkeypatch.setattr(module, "_decorate", lambda task: lambda *a: used.append(task) or task(*a))
-    llm = HuggingFaceLLM(max_new_tokens=8, models_dir=models_dir)
-    assert "".join(filter(None, llm.stream([ChatMessage("user", "Say hello.")])))
-    assert used
-
-
-@pytest.mark.parametrize("there", [True, False])
-def test_on_a_space_data_is_kept_where_it_outlasts_a_restart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
-) -> None:
-    disk = tmp_path / "data"
-    if there:
-        disk.mkdir()
-    monkeypatch.setattr("rag.config.SPACE_DISK", disk)
-    space = Config.from_env({"SPACE_ID": "ann/rivulet", "SPACES_ZERO_GPU": "true"})
-    assert space.on_space
-    assert space.zero_gpu
-    assert space.data_dir == (disk / "rivulet" if there else Config().data_dir)
-    assert Config.from_env({}).data_dir == Config().data_dir
-    chosen = Config.from_env({"SPACE_ID": "ann/rivulet", "RAG_DATA_DIR": "/elsewhere"})
-    assert chosen.data_dir == Path("/elsewhere")
+    assert on_gpu(task) is task
+    assert decorated[1:] == [(task, SECONDS)]

@@ -29,23 +29,17 @@ from rag.types import Citation, Node, NodeWithScore, Support
 
 logger = logging.getLogger(__name__)
 
-COMPARED = 1
-"""Windows that are looked at closely: the best by their words. Three gave the same figures, for
-twice the embedding."""
 ASKED = 0.5
 """What a word weighs that stands in the question as well: it is less of a claim."""
 SURE, HOPELESS = 0.8, 0.2
 """Shares of words from which on, and below which, the embedding model is not asked."""
-CLOSE = 0.15
-"""How much less than the best a window may share to be compared by the embedding model as well."""
 WORDS = 0.6
 """Score from which on a passage bears a sentence out, by words alone."""
 CUTOFFS = {DEFAULT_EMBED_MODEL: 0.5}
 """The same for the mean of that and an embedding model's cosine. Both were chosen by measurement
 (docs/decisions.md). For a model without a measurement only words decide."""
-HINT, LACKING = 0.02, 0.1
-"""For the choice between passages that bear a sentence out: what the model's own marker adds to the
-score of one, and what a number, date or name that it lacks takes away."""
+HINT = 0.02
+"""What the model's own marker of a passage adds to the share of words by which one is chosen."""
 FRAGMENT = 3
 """Words of a sentence that says too little without its question, unless it has one of these:"""
 _WHOLE = set(
@@ -218,20 +212,6 @@ class _Passage:
     words: frozenset[str]
 
 
-@dataclass
-class _Found:
-    """How well a window bears a sentence out, but for the facts that its passage lacks."""
-
-    window: _Window
-    score: float
-    missing: tuple[str, ...]
-    hint: float
-
-    @property
-    def preference(self) -> float:
-        return self.score + self.hint - LACKING * bool(self.missing)
-
-
 class Checker:
     """Finds what bears out the sentences of one answer to `question`, in the passages `given` to
     the model and the `others` that were found. One thread may use it.
@@ -266,62 +246,53 @@ class Checker:
         None where nothing does, and the sentence seems to be in another language than the passages.
         """
         end = start + len(sentence)
-        found = self._compared(sentence, hinted)
-        best = max(
-            found, key=lambda each: (each.score >= self._cutoff, each.preference), default=None
-        )
-        if best is None or best.score < self._cutoff:
+        window, score, missing = self._nearest(sentence, hinted)
+        if window is None or score < self._cutoff:
             if {self._is_english, _is_english(sentence)} == {True, False}:
                 return None
-            return Citation(start, end, "none", score=best.score if best else 0.0)
-        window = best.window
-        support: Support = "partly" if best.missing else "supported"
+            return Citation(start, end, "none", score=score)
+        support: Support = "partly" if missing else "supported"
         span = window.node, window.start, window.end
-        return Citation(start, end, support, *span, best.score, best.missing)
+        return Citation(start, end, support, *span, score, missing)
 
-    def _compared(self, sentence: str, hinted: Collection[int]) -> list[_Found]:
-        """The windows that share most words with `sentence`, with their scores."""
+    def _nearest(
+        self, sentence: str, hinted: Collection[int]
+    ) -> tuple[_Window | None, float, tuple[str, ...]]:
+        """The window that shares most words with `sentence`; how well it bears that out, but for
+        the facts that its passage lacks; and these."""
         weights = {word: self._weight(word) for word in _content(sentence)}
-        shares = [_share(weights, window) for window in self._windows]
         fragment = len(weights) <= FRAGMENT and _WHOLE.isdisjoint(_words(sentence))
-        if fragment:
-            asked = {word: self._weight(word) for word in self._asked - weights.keys()}
-            shares = [
-                share * (1 + _share(asked, window)) / 2 if asked else share
-                for share, window in zip(shares, self._windows, strict=True)
-            ]
-        hints = [HINT * (window.rank + 1 in hinted) for window in self._windows]
-        # Of equals the shorter, then the one that is ranked higher.
-        order = sorted(
-            range(len(shares)),
-            key=lambda n: (-shares[n] - hints[n], len(self._windows[n].words), n),
-        )
-        found = []
-        for n in order[:COMPARED]:
-            window, share = self._windows[n], shares[n]
-            missing = self._missing(sentence, weights.keys(), window)
-            if missing and not fragment:
-                lacking = set(_content(" ".join(missing)))
-                others = {word: weight for word, weight in weights.items() if word not in lacking}
-                if 2 * len(others) >= len(weights):
-                    share = _share(others, window)
-            found.append(_Found(window, share, missing, hints[n]))
-        best = max((each.score for each in found), default=0.0)
-        if self._is_measured and not fragment and HOPELESS <= best < SURE:
-            near = [each for each in found if each.score >= best - CLOSE]
-            cosines = self._cosines(sentence, [each.window.text for each in near])
-            for each in found:
-                each.score /= 2
-            for each, cosine in zip(near, cosines, strict=True):
-                each.score += cosine / 2
-        return found
+        asked = {word: self._weight(word) for word in self._asked - weights.keys()}
 
-    def _cosines(self, sentence: str, texts: Sequence[str]) -> list[float]:
-        """The cosine of `sentence` and each of `texts`."""
-        new = [text for text in texts if text not in self._vectors]
+        def share(window: _Window) -> float:
+            shared = _share(weights, window)
+            return shared * (1 + _share(asked, window)) / 2 if fragment and asked else shared
+
+        def order(window: _Window) -> tuple[float, int]:
+            """Of equals the shorter, then the one that is ranked higher."""
+            hint = HINT * (window.rank + 1 in hinted)
+            return -share(window) - hint, len(window.words)
+
+        window = min(self._windows, key=order, default=None)
+        if window is None:
+            return None, 0.0, ()
+        score, missing = share(window), self._missing(sentence, weights.keys(), window)
+        if fragment:
+            return window, score, missing
+        lacking = set(_content(" ".join(missing)))
+        others = {word: weight for word, weight in weights.items() if word not in lacking}
+        if 2 * len(others) >= len(weights):
+            score = _share(others, window)
+        if self._is_measured and HOPELESS <= score < SURE:
+            score = (score + self._cosine(sentence, window.text)) / 2
+        return window, score, missing
+
+    def _cosine(self, sentence: str, text: str) -> float:
+        """That of `sentence` and of a window's `text`, which is embedded once."""
+        new = [] if text in self._vectors else [text]
         this, *vectors = (each.vector for each in self._embed_model.embed([sentence, *new]))
         self._vectors.update(zip(new, vectors, strict=True))
-        return [float(this @ self._vectors[text]) for text in texts]
+        return float(this @ self._vectors[text])
 
     def _weight(self, word: str) -> float:
         """The more, the fewer windows have it."""

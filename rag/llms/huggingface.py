@@ -30,12 +30,12 @@ from rag.errors import (
     RivuletError,
 )
 from rag.llms.batching import AHEAD, Answer, Batch
+from rag.llms.borrowing import borrowing
 from rag.llms.decoding import Choice, Llama
 from rag.llms.filters import StopSequences, open_tag
 from rag.llms.protocol import HEARTBEAT, TextStream, check_options
 from rag.llms.relay import Pieces, drain
 from rag.llms.writing import Writer
-from rag.space import borrowing
 from rag.types import ChatMessage, Completion, FinishReason, Prefill, Queued, Usage
 from rag.weights import Report, ensure, loading
 

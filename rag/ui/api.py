@@ -1,33 +1,29 @@
-"""What programs may do: ask, add, list, remove. As docs/http.md has it, over Gradio's own API.
+"""What programs may do, over Gradio's own API. As docs/http.md has it.
 
 A program is a browser like any other: the same login, the same cookie, the same limits.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from rag.errors import RivuletError
-from rag.ui.chat import Asking, Chat
-from rag.ui.conversations import Answer, Scope
-from rag.ui.jobs import Job
-from rag.ui.library import Library
+from rag.ui.conversations import Scope
+from rag.ui.programs import Programs, sources_of
 
 SEARCHED: tuple[Scope, ...] = ("mine", "samples", "all", "none")
 GLANCE = 0.1
 """Seconds between two looks at whether a file is in."""
-NOT_ASKED = (
-    "The question was not asked: it is empty, too long, or one of too many. Shorten it, or wait."
-)
 
 
 class Api:
     """The handlers, over those of the page."""
 
-    def __init__(self, chat: Chat, library: Library):
-        self.chat, self.library = chat, library
+    def __init__(self, programs: Programs):
+        self.programs = programs
 
     def build(self, on: Callable[..., Any], asking: dict[str, Any]) -> None:
         """Make the endpoints; the components tell Gradio their types. `asking`: how answers take
@@ -53,56 +49,36 @@ class Api:
         self, question: str, search_in: Scope, request: gr.Request
     ) -> AsyncIterator[tuple[str, Any]]:
         """The answer, as far as it has come; with its end the sources of it."""
-        look = self.chat.look(request)
-        conversation = look.conversation
-        before = conversation.turns[-1:]
-        asking = Asking(self.chat.backend.config.model, search_in)
-        said: str | None = None
-        async for _ in self.chat.ask({"text": question}, asking, request):
-            if conversation.turns[-1:] != before and conversation.turns:
-                answer = conversation.turns[-1].answers[-1]
-                if answer.text != said and answer.finish_reason is None:
-                    said = answer.text
-                    yield said, None
-        if conversation.turns[-1:] == before:
-            raise gr.Error(NOT_ASKED, print_exception=False)
-        answer = conversation.turns[-1].answers[-1]
-        yield answer.text, _more(answer)
+        look = self.programs.chat.look(request)
+        asked = self.programs.ask(look.session, look.conversation, question, search_in, look.tab)
+        async with aclosing(asked) as states:
+            async for writing in states:
+                answer = writing.answer
+                more = None
+                if ended := answer.finish_reason:
+                    more = {"ended": ended, "error": answer.error, "sources": sources_of(answer)}
+                yield answer.text, more
 
     async def add(self, file: str | None, address: str, request: gr.Request) -> dict[str, Any]:
         """Add a file, or the web page at an address, and wait until it is in or not."""
-        look, library = self.library.look(request), self.library
-        jobs: list[Job] = library.take(look.session, [file]) if file else []
-        if address:
-            jobs += library.take_page(look.session, address)
+        look = self.programs.chat.look(request)
+        files = [Path(file)] if file else []
+        # They cannot be deleted here: Gradio keeps a file that two programs upload only once.
+        look.session.uploads.update(files)
+        jobs = await self.programs.add(look.session, files, address)
         while not all(job.ended for job in jobs):
             await asyncio.sleep(GLANCE)
         notes = [note.said(look.say) for job in jobs for note in job.report()]
-        return {"notes": notes, "documents": self._documents(request)}
+        documents = await asyncio.to_thread(self.programs.documents, look.session)
+        return {"notes": notes, "documents": documents}
 
     def list_(self, request: gr.Request) -> dict[str, Any]:
         """One's own documents."""
-        return {"documents": self._documents(request)}
+        session = self.programs.chat.look(request).session
+        return {"documents": self.programs.documents(session)}
 
     def remove(self, document: str, request: gr.Request) -> dict[str, Any]:
         """Remove a document, by its identity in the list."""
-        session = self.library.look(request).session
-        if document not in [each["id"] for each in self._documents(request)]:
-            raise RivuletError("There is no such document. The list has the identities.")
-        self.library.backend.sessions.remove_document(session, document)
-        return {"documents": self._documents(request)}
-
-    def _documents(self, request: gr.Request) -> list[dict[str, Any]]:
-        session = self.library.look(request).session
-        return [
-            {"id": each.id_, "name": each.name, "pages": each.pages, "passages": each.passages}
-            for each in self.library.backend.sessions.documents(session)
-        ]
-
-
-def _more(answer: Answer) -> dict[str, Any]:
-    sources = [
-        {"name": hit.node.file_name, "page": hit.node.page, "text": hit.node.text}
-        for hit in answer.sources
-    ]
-    return {"ended": answer.finish_reason, "error": answer.error, "sources": sources}
+        session = self.programs.chat.look(request).session
+        self.programs.remove(session, document)
+        return {"documents": self.programs.documents(session)}

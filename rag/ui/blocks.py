@@ -1,4 +1,4 @@
-"""Markdown of a model -> HTML that does nothing: its blocks, with a mark at each checked sentence.
+"""Markdown of a model -> HTML that does nothing: its blocks, and where its sentences are in them.
 
 No tag, handler or picture comes out that the text asks for: tags are shown as text, a picture
 becomes a link, and a link shows where it leads. Pure functions, no state.
@@ -6,7 +6,8 @@ becomes a link, and a link shows where it leads. Pure functions, no state.
 
 import html
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from markdown_it import MarkdownIt
@@ -19,37 +20,73 @@ from rag.types import Citation
 BEGIN, END = "\ufdd0", "\ufdd1"
 _FIRST = 0xE000
 _SIGNS = re.compile(f"([{BEGIN}{END}])([\ue000-\uf8ff])")
-_CLOSING = re.compile(r"(\s*</(?!a>|button>)[a-z0-9]+>)+\s*\Z")
+_TAG = re.compile("<[^>]*>")
+_CLOSING = re.compile(r"</(?!a>)[a-z0-9]+>\Z")
 _SCHEMES = ("http://", "https://", "mailto:")
 
-Mark = Callable[[int, Citation], str]
-"""The HTML of the mark behind a sentence: the number of its citation, and the citation."""
+
+@dataclass(frozen=True)
+class Sentence:
+    """Where a checked sentence stands in the text of its block, counted as JavaScript does: in
+    units of UTF-16."""
+
+    number: int
+    """Of its citation."""
+    start: int
+    end: int
 
 
-def blocks(
-    text: str, citations: Sequence[Citation] = (), mark: Mark | None = None, key: str = ""
-) -> list[str]:
-    """The paragraphs, lists, tables of `text` as HTML, each alone: growing text changes the last.
+@dataclass(frozen=True)
+class Block:
+    """A paragraph, a list, a table."""
 
-    A checked sentence becomes `<span class="sentence" data-cite="KEY:NUMBER">`, with its mark
-    behind it.
-    """
-    env: dict[str, Any] = {"citations": citations, "mark": mark, "key": key, "inside": None}
-    tokens = _MARKDOWN.parse(_with_signs(text, citations if mark else ()), env)
+    html: str
+    sentences: tuple[Sentence, ...]
+    """Those that end in it."""
+
+
+def blocks(text: str, citations: Sequence[Citation] = ()) -> list[Block]:
+    """The paragraphs, lists, tables of `text`, each alone: growing text changes the last."""
+    env: dict[str, Any] = {}
+    tokens = _MARKDOWN.parse(_with_signs(text, citations), env)
     found, begin, depth = [], 0, 0
     for end, token in enumerate(tokens, start=1):
         depth += token.nesting
         if depth == 0:
-            block = _MARKDOWN.renderer.render(tokens[begin:end], _MARKDOWN.options, env)
-            found.append(_SIGNS.sub("", block))
+            found.append(
+                _block(_MARKDOWN.renderer.render(tokens[begin:end], _MARKDOWN.options, env))
+            )
             begin = end
     return found
 
 
+def _block(markup: str) -> Block:
+    """`markup` without its signs, and where they stood in its text."""
+    begins: dict[int, int] = {}
+    sentences = []
+    text, *rest = _SIGNS.split(html.unescape(_TAG.sub("", markup)))
+    place = _units(text)
+    for sign, letter, text in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
+        number = ord(letter) - _FIRST
+        if sign == BEGIN:
+            begins[number] = place
+        else:  # one that began in a block before has no beginning here
+            sentences.append(Sentence(number, begins.get(number, 0), place))
+        place += _units(text)
+    return Block(_SIGNS.sub("", markup), tuple(sentences))
+
+
+def _units(text: str) -> int:
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
 def left_open(block: str) -> str:
-    """A block that still grows without the tags that end it, which a browser closes by itself: then
-    only what is added has to be sent."""
-    return _CLOSING.sub("", block)
+    """A block without the tags that end it, which a browser closes by itself: so only what is added
+    to one that grows has to be sent, and nothing when it is whole."""
+    block = block.rstrip()
+    while end := _CLOSING.search(block):
+        block = block[: end.start()].rstrip()
+    return block
 
 
 def _with_signs(text: str, citations: Sequence[Citation]) -> str:
@@ -75,19 +112,6 @@ class _Markdown(MarkdownIt):
 class _Renderer(RendererHTML):
     """Renders what the page allows; markdown-it calls a method for each type of token."""
 
-    def text(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
-        parts = _SIGNS.split(tokens[idx].content)
-        out = [_sentence(parts[0], env)]
-        for sign, letter, rest in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
-            number = ord(letter) - _FIRST
-            if sign == BEGIN:
-                env["inside"] = number
-            else:
-                env["inside"] = None
-                out.append(env["mark"](number, env["citations"][number]))
-            out.append(_sentence(rest, env))
-        return "".join(out)
-
     def link_open(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
         href = str(tokens[idx].attrGet("href") or "")
         env.setdefault("links", []).append(href)
@@ -103,14 +127,7 @@ class _Renderer(RendererHTML):
 
     def image(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
         href = str(tokens[idx].attrGet("src") or "")
-        return f"{html.escape(_SIGNS.sub('', tokens[idx].content))} {_address(href)}"
-
-
-def _sentence(text: str, env: Any) -> str:
-    shown = html.escape(text)
-    if env["inside"] is None or not text:
-        return shown
-    return f'<span class="sentence" data-cite="{env["key"]}:{env["inside"]}">{shown}</span>'
+        return f"{html.escape(tokens[idx].content)} {_address(href)}"
 
 
 def _anchor(href: str) -> str:

@@ -32,6 +32,8 @@ OPEN = {"theme.css", "startup-events", "login_check", "user", "app_id"}
 POSTED = {"queue/join", "cancel", "reset", "upload"}
 CLOSED = ("/monitoring", "/openapi.json", "/file", "/proxy")
 """What is outside of `API`, and of no use to the page."""
+ASSISTANTS = "/mcp"
+"""Where assistants come in, which has a limit of its own."""
 MAX_BODY = 1_000_000
 """Bytes of a request that is no upload: a question, an edit, a comment."""
 MAX_KNOWN = 50_000
@@ -116,8 +118,8 @@ class Boundary:
         if path.rstrip("/") == "/logout":
             _log_out(request)
         if not path.startswith(API):
-            if request.scope["method"] == "POST":  # the login
-                ADDRESS.set((request.scope["client"] or ("",))[0])
+            ADDRESS.set((request.scope["client"] or ("",))[0])
+            if request.scope["method"] == "POST" and path.rstrip("/") != ASSISTANTS:  # the login
                 receive = _again(await _read(receive), receive)
             return receive, send
         name = path.removeprefix(API)

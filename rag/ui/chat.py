@@ -26,13 +26,13 @@ from rag.ui.feedback import Feedback
 from rag.ui.identity import identity
 from rag.ui.jobs import Job
 from rag.ui.language import Say, speaking
-from rag.ui.limits import Limits
+from rag.ui.limits import Limits, Refusal
 from rag.ui.sessions import Session
 from rag.ui.writing import Writing
 
 PACE = 0.1
 """Seconds between two states of a growing answer: nobody reads faster, and each costs 350 bytes."""
-FAST = 150
+FAST = 80
 """Characters that come between two states from which on the next one is waited for twice as long:
 nobody reads so fast."""
 GLANCE = 0.02
@@ -44,6 +44,11 @@ PATIENCE = 5.0
 """Seconds that a running answer is given to end."""
 TYPING = 0.2
 """Seconds that what is typed is waited for more, before anything is read ahead."""
+
+TOO_LONG = (
+    "The question has more than {number} characters. Shorten it, or add the text as a document."
+)
+STILL_WRITING = "Another answer is still being written. Stop it, then ask again."
 
 T = TypeVar("T")
 Put = Callable[[], object]
@@ -62,7 +67,7 @@ class Look:
     session: Session
     tab: str
     say: Say
-    texts: dict[str, list[str]] = field(default_factory=dict)
+    said: dict[str, turns.Said] = field(default_factory=dict)
     """What has been made of finished answers for it."""
 
     @property
@@ -236,7 +241,7 @@ class Chat:
         conversation, config = look.conversation, self.backend.config
         writing = self._writings.get(conversation.key)
         models = self.backend.catalog.choices()
-        shown = turns.Shown(look.say, models, config.any_model, bool(self.feedback), look.texts)
+        shown = turns.Shown(look.say, models, config.any_model, bool(self.feedback), look.said)
         now = writing.answer if writing and not writing.answer.finish_reason else None
         doing = writing.doing if writing else None
         parts = turns.parts(conversation, shown, now, doing)
@@ -278,15 +283,34 @@ class Chat:
     ) -> AsyncIterator[View]:
         """Have `answer` written in the conversation that is shown, and look on. `put` puts it in
         its place there."""
-        conversation = look.conversation
-        if refusal := await asyncio.to_thread(self.limits.begin, look.session, conversation.key):
-            text, values = refusal
+        begun = await self.begin(
+            look.session, look.conversation, turn, answer, put, files, search_for
+        )
+        if not isinstance(begun, Writing):
+            text, values = begun
             gr.Warning(look.say(text, **values))
             yield NOTHING
             return
-        ended = partial(self.limits.ended, look.session, conversation.key)
+        self._prefer(look.session, answer.model)
+        async for view in self._follow(look, begun, box):
+            yield view
+
+    async def begin(
+        self,
+        session: Session,
+        conversation: Conversation,
+        turn: Turn,
+        answer: Answer,
+        put: Put,
+        files: Sequence[Job] = (),
+        search_for: str = "",
+    ) -> Writing | Refusal:
+        """Have `answer` written in a conversation, where `put` puts it; or why it is not."""
+        if refusal := await asyncio.to_thread(self.limits.begin, session, conversation.key):
+            return refusal
+        ended = partial(self.limits.ended, session, conversation.key)
         writing = Writing(
-            self.backend, look.session, conversation, turn, answer, files, search_for, ended
+            self.backend, session, conversation, turn, answer, files, search_for, ended
         )
         begun = False
         try:
@@ -294,13 +318,7 @@ class Chat:
         finally:
             if not begun:
                 ended()
-        if not begun:
-            gr.Warning(look.say("Another answer is still being written. Stop it, then ask again."))
-            yield NOTHING
-            return
-        self._prefer(look.session, answer.model)
-        async for view in self._follow(look, writing, box):
-            yield view
+        return writing if begun else (STILL_WRITING, {})
 
     def _begin(self, writing: Writing, put: Put) -> bool:
         """Begin, when the answer that is being written there has given way; whether it has."""
@@ -349,7 +367,7 @@ class Chat:
                     yield tree, gr.skip(), gr.skip()
                 if over:
                     break
-                await asyncio.sleep(step if told > time.monotonic() - GLANCE else GLANCE)
+                await asyncio.sleep(max(GLANCE, told + step - time.monotonic()))
             if busy and look.conversation is writing.conversation:
                 yield self.view(look)
             # What is yielded last is sent once more at the end, and whole.
@@ -419,18 +437,17 @@ class Chat:
         known = [model for _, model in self.backend.catalog.choices()]
         return bool(name) and (self.backend.config.any_model or name in known)
 
+    def too_long(self, question: str) -> Refusal | None:
+        """Why it cannot be asked, where it is too long."""
+        most = self.backend.config.max_question
+        return (TOO_LONG, {"number": most}) if len(question) > most else None
+
     def _is_too_long(self, question: str, look: Look) -> bool:
         """Whether it is; then the person has been told."""
-        most = self.backend.config.max_question
-        if len(question) > most:
-            gr.Warning(
-                look.say(
-                    "The question has more than {number} characters. Shorten it, or add the text "
-                    "as a document.",
-                    number=most,
-                )
-            )
-        return len(question) > most
+        if refusal := self.too_long(question):
+            text, values = refusal
+            gr.Warning(look.say(text, **values))
+        return bool(refusal)
 
 
 def _take(conversation: Conversation) -> bool:

@@ -1,5 +1,5 @@
-// Shows a conversation: a tree of parts, each with a key (k), classes (c), and either HTML (h, also in
-// pieces) or parts of its own (n). Only what differs is touched.
+// Shows a conversation: a tree of parts, each with a key (k), classes (c), and either HTML (h) with
+// marks (m), or parts of its own (n) with the titles of their marks (t). Only what differs is touched.
 const list = document.createElement('div');
 list.className = 'turns';
 const spoken = document.createElement('div');
@@ -8,7 +8,41 @@ spoken.setAttribute('aria-live', 'polite');
 element.replaceChildren(list, spoken);
 const place = element.closest('#chat');
 
-const patch = (parent, parts) => {
+// A mark behind each checked sentence of a block. A sentence may run over bold, links and lines:
+// each of its texts becomes an element, which lights up. From the last to the first, so that what is
+// before stays where it is.
+const mark = (block, marks, titles) => {
+  const texts = [], walker = document.createTreeWalker(block, NodeFilter.SHOW_TEXT);
+  for (let place = 0; walker.nextNode(); place += walker.currentNode.length) {
+    texts.push([walker.currentNode, place]);
+  }
+  for (const line of marks.split('\n').reverse()) {
+    const [number, start, end, which, ...more] = line.split(' ');
+    const [kind, sign, title] = titles[which];
+    const cite = `${block.parentElement.dataset.k}:${number}`;
+    let last = null;
+    for (const [text, place] of texts) {
+      const from = Math.max(start - place, 0), to = Math.min(end - place, text.length);
+      if (from >= to || /^\s*\n\s*$/.test(text.data.slice(from, to))) continue;
+      last = document.createElement('span');
+      last.className = `sentence ${kind}`;
+      last.dataset.cite = cite;
+      const range = new Range();
+      range.setStart(text, from);
+      range.setEnd(text, to);
+      range.surroundContents(last);
+    }
+    if (!last) continue;
+    const button = document.createElement('button');
+    const name = more.length ? `${title}. ${more.join(' ')}` : title;
+    Object.assign(button, {type: 'button', className: `cite ${kind}`, textContent: sign, title: name});
+    Object.assign(button.dataset, {on: 'open', do: 'cite', key: cite, cite});
+    button.setAttribute('aria-label', name);
+    (last.closest('a, code, .address') ?? last).after(button);
+  }
+};
+
+const patch = (parent, parts, titles) => {
   const old = new Map([...parent.children].map(child => [child.dataset.k, child]));
   let next = parent.firstElementChild;
   for (const part of parts) {
@@ -21,16 +55,14 @@ const patch = (parent, parts) => {
     if (child === next) next = next.nextElementSibling;
     else parent.insertBefore(child, next);
     if (child.className !== part.c) child.className = part.c;
-    if (part.d) child.dir = part.d;
-    if (part.n) patch(child, part.n);
+    if ('m' in part) child.dir = 'auto';
+    if (part.n) patch(child, part.n, part.t);
     else {
-      const html = [part.h].flat().join('');
-      if (child.shown === html || child.querySelector('form.edit')) continue;
-      child.innerHTML = child.shown = html;
-      for (const mark of child.querySelectorAll('.cite')) {
-        Object.assign(mark, {type: 'button', title: mark.getAttribute('aria-label')});
-        Object.assign(mark.dataset, {on: 'open', do: 'cite', key: mark.dataset.cite});
-      }
+      const shown = [part.h, part.m].join('\n');
+      if (child.shown === shown || child.querySelector('form.edit')) continue;
+      child.shown = shown;
+      child.innerHTML = part.h;
+      if (part.m) mark(child, part.m, titles);
     }
   }
   old.forEach(child => child.remove());

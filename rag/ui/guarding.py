@@ -51,10 +51,14 @@ def _told() -> Iterator[None]:
         yield
     except gr.Error:
         raise
-    except RivuletError as error:
-        raise gr.Error(str(error), print_exception=False) from error
     except Exception as error:
-        number = uuid.uuid4().hex[:8]
-        logger.exception("Error %s in the page", number)
-        text = f"Something went wrong (error {number} in the log). Try it again."
-        raise gr.Error(text, print_exception=False) from error
+        raise gr.Error(as_line(error), print_exception=False) from error
+
+
+def as_line(error: Exception) -> str:
+    """What is told of an error; of one that is not ours the log has the rest, under a number."""
+    if isinstance(error, RivuletError):
+        return str(error)
+    number = uuid.uuid4().hex[:8]
+    logger.error("Error %s in the page", number, exc_info=error)
+    return f"Something went wrong (error {number} in the log). Try it again."

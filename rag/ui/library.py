@@ -28,6 +28,11 @@ SCOPES = [
     ("nothing: plain chat", "none"),
 ]
 
+TOO_MANY = (
+    "There are {number} files on their way, as many as there may be. Wait until some are in, then "
+    "add the rest again."
+)
+
 
 class Library:
     """The handlers, over the backend they share."""
@@ -71,12 +76,8 @@ class Library:
         return self.backend.intake.add_page(session, address)
 
     def _too_many(self, session: Session) -> None:
-        text = (
-            "There are {number} files on their way, as many as there may be. Wait until some are "
-            "in, then add the rest again."
-        )
         number = self.backend.config.max_files
-        session.notes.append(Note("bad", text, {"number": number}))
+        session.notes.append(Note("bad", TOO_MANY, {"number": number}))
 
     def press(self, event: gr.EventData, request: gr.Request) -> Shelf:
         """Do what the button says that was pressed in the list or at the notes."""

@@ -15,6 +15,7 @@ from rag.ui.sessions import Session
 MINUTE = 60.0
 MANY = 10_000
 """Sessions whose last minute is known."""
+BUSY = "Too much is going on here just now. Ask again in a minute."
 
 Refusal = tuple[str, Mapping[str, object]]
 """A text in English, and what its braces name."""
@@ -48,15 +49,20 @@ class Limits:
                     "again."
                 )
                 return text, {"number": most, "seconds": round(asked[0] + MINUTE - now) or 1}
-            writing = self._answers.setdefault(key, Counter())
-            if conversation not in writing and len(writing) >= self.config.max_session_answers:
+            writing = self._answers.get(key, Counter())
+            another = conversation not in writing
+            if another and len(writing) >= self.config.max_session_answers:
                 text = (
                     "{number} answers are being written for you already. Wait until one is done, "
                     "or stop one."
                 )
                 return text, {"number": len(writing)}
+            in_all = sum(map(len, self._answers.values()))
+            if another and in_all >= self.config.max_answers:
+                return BUSY, {}
             asked.append(now)
             writing[conversation] += 1
+            self._answers[key] = writing
         return None
 
     def ended(self, session: Session, conversation: str) -> None:

@@ -18,9 +18,9 @@ from rag.errors import ConfigurationError
 from rag.llms.catalog import label
 from rag.ui import rendering
 from rag.ui.api import Api
-from rag.ui.backend import Backend
-from rag.ui.boundary import Boundary
-from rag.ui.chat import Asking, Chat
+from rag.ui.assistants import Assistants
+from rag.ui.boundary import ASSISTANTS, Boundary
+from rag.ui.chat import Asking
 from rag.ui.conversations import Scope
 from rag.ui.disk import Disk
 from rag.ui.form import TEXTS, Form
@@ -32,6 +32,7 @@ from rag.ui.language import Say, said, translations
 from rag.ui.library import SCOPES, Library
 from rag.ui.login import Login
 from rag.ui.panel import Panel
+from rag.ui.programs import Programs
 from rag.ui.sessions import Session
 
 HERE = Path(__file__).parent
@@ -60,10 +61,10 @@ def theme() -> gr.themes.Base:
     )
 
 
-def build(backend: Backend) -> gr.Blocks:
-    """The whole page over `backend`, ready to be launched."""
-    chat, library, panel_of = Chat(backend), Library(backend), Panel(backend)
-    config = backend.config
+def build(programs: Programs) -> gr.Blocks:
+    """The whole page, and what programs may do with it, ready to be launched."""
+    chat, backend = programs.chat, programs.backend
+    library, panel_of, config = Library(backend), Panel(backend), backend.config
     # Read when components are made: uploads wait in our folder.
     os.environ["GRADIO_TEMP_DIR"] = str(uploads_dir(config))
     page: gr.Blocks
@@ -258,7 +259,7 @@ def build(backend: Backend) -> gr.Blocks:
         quick = {**ticking, **multiple}
         loaded = [*view, *shelf, seen, heading, model, *form.fields]
 
-        Api(chat, library).build(on, writing)  # first: the page's own have other names then
+        Api(programs).build(on, writing)  # first: the page's own have other names then
         arrived = on(page.load, load, outputs=loaded, **quick)
         on(arrived.then, chat.follow, outputs=view, **quick)
         on(timer.tick, tick, outputs=[preparing, documents, model, timer], **ticking)
@@ -321,14 +322,19 @@ def launch(
     share: bool = False,
     open_browser: bool = False,
     health: Health | None = None,
+    programs: Programs | None = None,
 ) -> str:
     """Serve the page at `host` and return its local address; the caller's thread goes on.
-    `health` answers at /health.
+    `health` answers at /health, `programs` at /mcp as well where that is set.
 
     Raises ConfigurationError when the port is taken. A share link that cannot be had is said,
     and the page is served locally all the same.
     """
     login = Login.of(config)
+    routes = [Route("/health", health.answer)] if health else []
+    if programs and config.mcp:
+        door = Assistants(programs, login, uploads_dir(config))
+        routes += [Route(path, door) for path in (ASSISTANTS, f"{ASSISTANTS}/")]
     try:
         _, local_url, share_url = page.queue(max_size=100).launch(
             server_name=host,
@@ -359,7 +365,7 @@ def launch(
                     Middleware(Identity, root_path=config.root_path),
                     Middleware(Boundary, disk=Disk.of(config)),
                 ],
-                "routes": [Route("/health", health.answer)] if health else [],
+                "routes": routes,
             },
         )
     except OSError as error:

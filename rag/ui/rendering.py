@@ -111,10 +111,10 @@ def _job(job: Job, say: Say) -> str:
         )
         return _row(job.name, say("interrupted"), *buttons)
     cancel = button("×", "cancel", job.key, title=say("Cancel {name}", name=job.name))
-    return _row(job.name, _state(job, say), cancel, busy=bool(job.steps))
+    return _row(job.name, state(job, say), cancel, busy=bool(job.steps))
 
 
-def _state(job: Job, say: Say) -> str:
+def state(job: Job, say: Say) -> str:
     """What is being done for it."""
     now = job.progress
     if job.cancelled:

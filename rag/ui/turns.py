@@ -6,7 +6,6 @@ Pure functions, no state.
 """
 
 import html
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,10 +27,14 @@ Doing = Status | Preparation[Any] | Job
 Part = dict[str, Any]
 """`k`: its key among its neighbours; `c`: its classes; then either `h`: HTML, or `n`: parts.
 
-Of what is said, `h` is a list of pieces, which end with a mark: a mark that comes later changes
-only its sentence and the one after it.
+A block of what is said has its marks in `m` instead of its HTML, so that of a growing answer only
+what is new is sent. Each is a line: the number of its citation, where its sentence begins and ends
+in the block's text, the number of its title in `t` of the answer, and what is said beside that.
 """
-_SENTENCES = re.compile(r'(?<=</button>)|(?=<span class="sentence")')
+Title = tuple[str, str, str]
+"""What many marks share: their class, the sign that is shown, and what it means."""
+Said = tuple[list[Part], list[Title]]
+"""The blocks of an answer, and the titles of their marks."""
 
 QUESTIONS = (
     "Where do my documents stay?",
@@ -53,8 +56,8 @@ class Shown:
     """Whether the name of another one can be typed."""
     feedback: bool = True
     """Whether answers can be rated."""
-    texts: dict[str, list[str]] = field(default_factory=dict)
-    """The text of each finished answer by its key, so that it is made once for who looks on."""
+    said: dict[str, Said] = field(default_factory=dict)
+    """What each finished answer says, by its key, so that it is made once for who looks on."""
 
 
 def parts(
@@ -92,14 +95,18 @@ def _welcome(say: Say) -> str:
 def _turn(
     turn: Turn, shown: Shown, writing: Answer | None, doing: Doing | None, last: bool
 ) -> Part:
-    answers = [
-        {
-            "k": answer.key,
-            "c": "answer" + (" writing" if answer is writing else ""),
-            "n": list(_answer(turn, answer, shown, doing if answer is writing else None, last)),
-        }
-        for answer in turn.answers
-    ]
+    answers = []
+    for answer in turn.answers:
+        said, titles = _said(answer, shown)
+        now = doing if answer is writing else None
+        answers.append(
+            {
+                "k": answer.key,
+                "c": "answer" + (" writing" if answer is writing else ""),
+                "t": titles,
+                "n": list(_answer(turn, answer, said, shown, now, last)),
+            }
+        )
     return {
         "k": turn.key,
         "c": "turn",
@@ -125,7 +132,7 @@ def _question(turn: Turn, say: Say) -> str:
 
 
 def _answer(
-    turn: Turn, answer: Answer, shown: Shown, doing: Doing | None, last: bool
+    turn: Turn, answer: Answer, said: list[Part], shown: Shown, doing: Doing | None, last: bool
 ) -> Iterator[Part]:
     say = shown.say
     if len(turn.answers) > 1:
@@ -134,9 +141,7 @@ def _answer(
         yield _part("searched", "searched", _searched(turn, answer, say))
     if answer.reasoning:
         yield _part("reasoning", "", _reasoning(answer, say))
-
-    for number, block in enumerate(_text(answer, shown)):
-        yield {"k": f"text{number}", "c": "said", "h": _SENTENCES.split(block), "d": "auto"}
+    yield from said
     if doing:
         yield _part("status", "status", _doing(doing, say))
     if answer.error:
@@ -153,22 +158,26 @@ def _answer(
         yield _part("suggestions", "suggestions", _suggestions(answer, say))
 
 
-def _text(answer: Answer, shown: Shown) -> list[str]:
-    """The paragraphs of an answer, as HTML."""
-    if answer.key in shown.texts:
-        return shown.texts[answer.key]
-
-    def mark(number: int, citation: Citation) -> str:
-        return cite(f"{answer.key}:{number}", citation, answer, shown.say)
-
-    finished = answer.finish_reason is not None
+def _said(answer: Answer, shown: Shown) -> Said:
+    if answer.key in shown.said:
+        return shown.said[answer.key]
     text = shown.say(answer.text) if answer.text in OURS else answer.text
-    made = blocks(text, answer.citations, mark, answer.key)
-    if made and not finished:
-        made[-1] = left_open(made[-1])
-    if finished:  # nothing is added to it any more
-        shown.texts[answer.key] = made
-    return made
+    titles: dict[Title, int] = {}
+    parts = []
+    for number, block in enumerate(blocks(text, answer.citations)):
+        marks = []
+        for sentence in block.sentences:
+            title, more = mark(answer.citations[sentence.number], answer, shown.say)
+            which = titles.setdefault(title, len(titles))
+            marks.append(
+                f"{sentence.number} {sentence.start} {sentence.end} {which} {more}".rstrip()
+            )
+        part = _part(f"text{number}", "said", left_open(block.html))
+        parts.append({**part, "m": "\n".join(marks)})
+    said = parts, list(titles)
+    if answer.finish_reason is not None:  # nothing is added to it any more
+        shown.said[answer.key] = said
+    return said
 
 
 def _searched(turn: Turn, answer: Answer, say: Say) -> str:
@@ -194,37 +203,36 @@ def _reasoning(answer: Answer, say: Say) -> str:
 
 def _doing(doing: Doing, say: Say) -> str:
     """What is being done, how far it is, and (counted by the page) for how long."""
-    if isinstance(doing, Preparation):
-        text = preparing(doing, say)
-    elif isinstance(doing, Job):
-        text = say("Reading {name}", name=doing.name)
-    elif doing.done:
-        text = say(
-            "{doing} {done} of {total}", doing=say(doing.text), done=doing.done, total=doing.total
-        )
-    elif doing.total:
-        text = say("{doing}: {total}", doing=say(doing.text), total=doing.total)
-    else:
-        text = say(doing.text)
     return (
-        f'<span role="status">{html.escape(text)}</span>'
+        f'<span role="status">{html.escape(told(doing, say))}</span>'
         f'<span class="seconds" aria-hidden="true"></span>'
     )
 
 
-def cite(key: str, citation: Citation, answer: Answer, say: Say) -> str:
-    """The mark behind a sentence: the number of the passage that bears it out, or a quiet "?"."""
+def told(doing: Doing, say: Say) -> str:
+    """What is being done, and how far it is."""
+    if isinstance(doing, Preparation):
+        return preparing(doing, say)
+    if isinstance(doing, Job):
+        return say("Reading {name}", name=doing.name)
+    if doing.done:
+        return say(
+            "{doing} {done} of {total}", doing=say(doing.text), done=doing.done, total=doing.total
+        )
+    if doing.total:
+        return say("{doing}: {total}", doing=say(doing.text), total=doing.total)
+    return say(doing.text)
+
+
+def mark(citation: Citation, answer: Answer, say: Say) -> tuple[Title, str]:
+    """The mark behind a sentence: the number of the passage that bears it out, or a quiet "?"; and
+    what the passage lacks."""
     if citation.node is None:
-        shown, kind, title = "?", "none", say("not found in your documents")
-    else:
-        number = answer.number_of(citation.node)
-        shown, kind = str(number or "·"), citation.support
-        title = say("Source {number}: {place}", number=shown, place=_label(citation.node, say))
-        if citation.support == "partly":
-            title += ". " + partly(citation, say)
-    name = html.escape(title)
-    # There is one for each sentence: the page adds what all of them have.
-    return f'<button class="cite {kind}" data-cite="{key}" aria-label="{name}">{shown}</button>'
+        return ("none", "?", say("not found in your documents")), ""
+    number = str(answer.number_of(citation.node) or "·")
+    title = say("Source {number}: {place}", number=number, place=_label(citation.node, say))
+    more = partly(citation, say) if citation.support == "partly" else ""
+    return (citation.support, number, title), " ".join(more.splitlines())
 
 
 def partly(citation: Citation, say: Say) -> str:

@@ -31,12 +31,12 @@ from rag.types import ChatMessage, Citation, NodeWithScore, Reasoning, Usage
 from rag.ui.backend import Backend
 from rag.ui.conversations import Answer, Conversation, Turn
 from rag.ui.jobs import Job
+from rag.ui.limits import BUSY
 from rag.ui.sessions import Session
 from rag.ui.turns import Doing
 
 logger = logging.getLogger(__name__)
 
-BUSY = "Too much is going on here just now. Ask again in a minute."
 TOO_LONG = (
     "The answer took longer than it may here, and was ended. Ask for less, or choose a faster "
     "model."

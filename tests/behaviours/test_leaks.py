@@ -1,7 +1,7 @@
 """What streams leave behind that were stopped, abandoned or failed: nothing.
 
 Threads are those of the whole process, Chroma's and torch's included; files are all open
-descriptors, sockets among them. Counted is what 100 streams add to what a few have left.
+descriptors, sockets among them. Counted is what 40 streams add to what a few have left.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ from tests.behaviours.parts import (
 )
 
 pytestmark = pytest.mark.slow  # by their number, not by a model
-STREAMS = 100
+STREAMS = 40
 SPARE = 3
 """What may come and go by itself: an idle connection that is kept, its end at the server."""
 ENDS = pytest.mark.parametrize("end", ["close", "generator", "drop", "read and drop"])
@@ -71,6 +71,15 @@ def nothing_left(some: Callable[[int], None], streams: int = STREAMS) -> None:
 @pytest.fixture(scope="module")
 def index() -> VectorStoreIndex:
     return index_of(1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen() -> Iterator[None]:
+    """What is there before any stream, torch and gradio, is not looked through 200 times."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

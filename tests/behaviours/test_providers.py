@@ -3,7 +3,6 @@
 import asyncio
 import functools
 import json
-import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -44,6 +43,7 @@ from tests.behaviours.parts import (
     within,
 )
 from tests.llms.conftest import read
+from tests.ports import free_port
 
 KEY = "sk-a-very-secret-key"
 
@@ -273,11 +273,8 @@ def test_24_a_long_answer_is_not_timed_out(index: VectorStoreIndex, server: Any)
 
 @FORMS
 def test_24_a_refused_connection_says_what_to_do(index: VectorStoreIndex, form: str) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        llm = OpenAI("m", f"http://127.0.0.1:{port}/v1", KEY, max_retries=0)
-        got = answered(engine_of(index, llm), form=form)
+    llm = OpenAI("m", f"http://127.0.0.1:{free_port()}/v1", KEY, max_retries=0)
+    got = answered(engine_of(index, llm), form=form)
     assert isinstance(got.error, ProviderError)
     assert "cannot be reached" in str(got.error)
     assert "Check OPENAI_BASE_URL" in str(got.error)

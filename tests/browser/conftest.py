@@ -1,7 +1,6 @@
 """The real app, and a real Chromium that looks at it."""
 
 import os
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,8 @@ from rag.llms.protocol import LLM
 from rag.llms.scripted import Script, ScriptedLLM
 from rag.ui.backend import Backend
 from rag.ui.page import build, launch, uploads_dir
+from rag.ui.programs import Programs
+from tests.ports import free_port
 
 SCREENSHOTS = Path(__file__).parents[1] / "screenshots"
 PATIENCE = 120_000
@@ -48,12 +49,6 @@ NewPage = Callable[..., Page]
 Says = Callable[..., ScriptedLLM]
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 class App:
     """A running app, which can be stopped and started again with the same data. `models` are
     offered as if they were loaded already."""
@@ -73,8 +68,9 @@ class App:
         self.backend = Backend(self.config, self.embedding)
         for name, llm in self.models.items():
             self.backend.catalog.put(name, llm)
-        self.page = build(self.backend)
-        self.address = launch(self.page, self.config, "127.0.0.1")
+        self.programs = Programs(self.backend)
+        self.page = build(self.programs)
+        self.address = launch(self.page, self.config, "127.0.0.1", programs=self.programs)
         self.backend.start()
         if self.embedding:
             self.backend.samples.result()

@@ -123,6 +123,48 @@ def test_what_no_document_says_is_marked_so_and_the_panel_says_what_that_means(
     expect(panel(page)).to_contain_text("No passage that was found for this question says so")
 
 
+MARKED = {
+    "The **bold 💧 word** is *here*,\nand there.": "The bold 💧 word is here,\nand there.",
+    "- Whales <b>sing</b> & dive": "Whales <b>sing</b> & dive",
+    "- **They** are grey": "They are grey",
+    "A [pier](https://a.example/) is [long](https://b.example/).": (
+        "A pier (https://a.example/) is long (https://b.example/)."
+    ),
+    "It is called `pier`": "It is called pier",
+    "| a | b |\n|---|---|\n| c | d |": "",
+    "Whales are loud. ": "Whales are loud.",
+}
+"""Parts of an answer, and of each the sentence that has a mark."""
+
+
+def test_marks_stand_behind_whole_sentences_whatever_these_are_made_of(
+    page: Page, says: Says, screenshot: Screenshot
+) -> None:
+    """The page puts them where the server says: into the text that the browser made of its HTML."""
+    says("\n\n".join(MARKED), tokens_per_second=40)
+    ask(page, QUESTION)
+    wait_for_answers(page, 1)
+    shown = page.evaluate(
+        """() => [...document.querySelectorAll('#chat button.cite')].map(mark => {
+            const parts = [...document.querySelectorAll('#chat .sentence')]
+                .filter(part => part.dataset.cite === mark.dataset.key);
+            return [
+                parts.map(part => part.textContent).join(''),
+                mark.dataset.key, mark.dataset.cite, mark.title, mark.ariaLabel, mark.textContent,
+                mark.previousElementSibling.contains(parts.at(-1)),
+                Boolean(mark.closest('a, code, .address')),
+            ];
+        })"""
+    )
+    key = page.locator("#chat .answer").get_attribute("data-k")
+    title = "not found in your documents"
+    assert shown == [
+        [sentence, f"{key}:{number}", f"{key}:{number}", title, title, "?", True, False]
+        for number, sentence in enumerate(filter(None, MARKED.values()))
+    ]
+    screenshot(page, "marks-of-all-kinds")
+
+
 def background(page: Page, selector: str) -> str:
     page.wait_for_timeout(250)  # the light comes slowly
     return str(page.locator(selector).first.evaluate("of => getComputedStyle(of).backgroundColor"))
@@ -274,6 +316,11 @@ def test_what_looks_like_html_in_documents_and_their_names_is_text(
     expect(page.locator("#chat .asked")).to_contain_text(bad)
     assert bad in answer(page)
     expect(sources(page).first).to_contain_text("<b onmouseover=alert(3)>notes")
+    title = re.compile(
+        "Source 1: .*<b onmouseover=alert\\(3\\)>notes<img src=x onerror=alert\\(4\\)>"
+    )
+    expect(mark(page, 0)).to_have_attribute("title", title)
+    expect(mark(page, 0)).to_have_attribute("aria-label", title)
     mark(page, 0).click()
     expect(panel(page)).to_contain_text("<script>alert(2)</script>")
     expect(panel(page)).to_contain_text("<b onmouseover=alert(3)>notes")

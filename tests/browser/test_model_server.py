@@ -13,8 +13,9 @@ from playwright.sync_api import Page, expect
 
 from rag.config import Config
 from rag.index.embedding import HashEmbedding
-from tests.browser.conftest import PATIENCE, App, NewPage, free_port
+from tests.browser.conftest import PATIENCE, App, NewPage
 from tests.browser.steps import answer, ask, wait_for_answers
+from tests.ports import free_port
 
 pytestmark = pytest.mark.browser
 

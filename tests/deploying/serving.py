@@ -14,6 +14,7 @@ from rag.llms.scripted import ScriptedLLM
 from rag.ui.backend import Backend
 from rag.ui.health import Health
 from rag.ui.page import build, launch
+from rag.ui.programs import Programs
 
 WORDS = 30
 PER_SECOND = 20
@@ -26,6 +27,7 @@ if __name__ == "__main__":
     backend = Backend(config, HashEmbedding())
     words = " ".join(f"word{n}" for n in range(WORDS))
     backend.catalog.put("scripted", ScriptedLLM(words, tokens_per_second=PER_SECOND))
-    launch(build(backend), config, "127.0.0.1", health=Health(backend))
+    programs, health = Programs(backend), Health(backend)
+    launch(build(programs), config, "127.0.0.1", health=health, programs=programs)
     backend.start()
     threading.Event().wait()

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from rag.config import VARIABLES, Config
-from tests.browser.conftest import free_port
+from tests.ports import free_port
 from tests.test_readme import FRONT, PINS, SPACEFILE
 
 ROOT = Path(__file__).parents[2]

@@ -11,16 +11,17 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from playwright.sync_api import Browser
 
-from tests.browser.conftest import free_port
 from tests.browser.steps import answer, ask, upload_and_wait, wait_for_answers
 from tests.deploying.serving import PER_SECOND, WORDS
 from tests.deploying.tab import PATIENCE, Tab
 from tests.integration.test_chroma_server import Running
+from tests.ports import free_port
 
 pytestmark = [
     pytest.mark.slow,
@@ -190,6 +191,51 @@ def test_an_answer_comes_word_by_word(team: Team) -> None:
     assert len(came) > 5
     # Held back by a proxy, it would come at once when it is over.
     assert came[-1] - came[0] > 0.5 * WORDS / PER_SECOND
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_an_assistant_stays_with_a_process(number: int, team: Team) -> None:
+    """Of two processes one would not have its document yet, and would not know what to cancel."""
+    told = {"accept": "application/json, text/event-stream"}
+    trusted = ssl.create_default_context(cafile=team.folder / "cert.pem")
+    with httpx.Client(
+        base_url=f"https://localhost:{team.port}{PATH}/",
+        verify=trusted,
+        auth=("ann", "secret"),
+        headers=told,
+        timeout=PATIENCE,
+    ) as http:
+
+        def body(method: str, **params: Any) -> dict[str, Any]:
+            return {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+
+        def call(tool: str, **arguments: str) -> str:
+            called = body("tools/call", name=tool, arguments=arguments)
+            return http.post("mcp", json=called).raise_for_status().text
+
+        info = {"name": "test", "version": "1"}
+        begins = body("initialize", protocolVersion="2025-11-25", capabilities={}, clientInfo=info)
+        begun = http.post("mcp", json=begins).raise_for_status()
+        http.headers["mcp-session-id"] = begun.headers["mcp-session-id"]
+        assert "is ready" in call("add", name="plums.txt", text="The plums are in the attic.")
+        assert all("plums.txt" in call("list") for _ in range(4))
+
+        asked = {"question": "word by word", "search_in": "none"}
+        ask = body("tools/call", name="ask", arguments=asked, _meta={"progressToken": 1})
+        came: list[float] = []
+        with http.stream("POST", "mcp", json=ask) as stream:
+            for line in stream.iter_lines():
+                came += [time.monotonic()] if "word0" in line else []
+        assert len(came) > 5
+        # Held back by a proxy, it would come at once when it is over.
+        assert came[-1] - came[0] > 0.5 * WORDS / PER_SECOND
+
+        cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled"}
+        with http.stream("POST", "mcp", json=ask) as stream:
+            lines = stream.iter_lines()
+            assert any("word0" in line for line in lines)
+            http.post("mcp", json={**cancel, "params": {"requestId": 1}}).raise_for_status()
+            assert "was cancelled" in "".join(lines)
 
 
 @pytest.mark.browser

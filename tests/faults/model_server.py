@@ -3,7 +3,6 @@ asked for says what it sends, byte by byte, and whether it then goes or stays an
 
 import itertools
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,8 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
+
+from tests.ports import free_port
 
 ANSWER = "It is so."
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\n\r\n"
@@ -147,9 +148,7 @@ class Process:
     """The server from outside."""
 
     def __init__(self) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
+        self.port = free_port()
         self.start()
 
     @property

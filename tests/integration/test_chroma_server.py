@@ -24,19 +24,15 @@ from rag.index.retrieval import RetrieverMode, VectorIndexRetriever
 from rag.index.store import ChromaStore, destroy
 from rag.types import Document, Node
 from tests.index.test_store import EAST, WEST, embedded, put
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 CHROMA = Path(sys.executable).with_name("chroma")
+
 pytestmark = pytest.mark.slow
 
 MODES: tuple[RetrieverMode, ...] = ("dense", "keyword", "hybrid")
 EMBEDDING = HashEmbedding()
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 class Running:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from rag.llms.catalog import OPENAI, Catalog
 from rag.llms.openai import OpenAI
 from rag.llms.protocol import TextStream
 from rag.types import ChatMessage, Completion, Document, Reasoning
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -37,9 +37,7 @@ START = 180
 def served(smollm_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The server's address."""
     folder = tmp_path_factory.mktemp("serve")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [
         *(sys.executable, "-m", "transformers.cli.transformers", "serve"),
         *("--host", "127.0.0.1", "--port", str(port), "--device", "cpu", str(smollm_path)),

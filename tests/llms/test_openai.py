@@ -3,7 +3,6 @@
 import gc
 import json
 import logging
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ from rag.errors import ConfigurationError, ContextWindowError, ProviderError
 from rag.llms.openai import OpenAI, list_models
 from rag.types import ChatMessage, Completion, Reasoning, Usage
 from tests.llms.conftest import read
+from tests.ports import free_port
 
 KEY = "sk-a-very-secret-key"
 ASKED = [ChatMessage("user", "Why is the sky blue?")]
@@ -424,10 +424,7 @@ def test_24_what_is_no_json(server: Any) -> None:
 
 
 def test_24_a_server_that_is_not_there() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    pieces, said = fails(OpenAI("m", f"http://127.0.0.1:{port}/v1", KEY, max_retries=0))
+    pieces, said = fails(OpenAI("m", f"http://127.0.0.1:{free_port()}/v1", KEY, max_retries=0))
     assert pieces == []
     assert "cannot be reached" in said
     assert "OPENAI_BASE_URL" in said

@@ -16,7 +16,8 @@ from tests.browser.conftest import App, scripted_app
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     llm = ScriptedLLM("The plums are vermilion. That is all.", tokens_per_second=20)
-    app = scripted_app(tmp_path_factory.mktemp("data"), {"scripted": llm}, max_session_answers=1)
+    settings = {"max_session_answers": 1, "mcp": False}
+    app = scripted_app(tmp_path_factory.mktemp("data"), {"scripted": llm}, **settings)
     yield app
     app.stop()
 
@@ -109,10 +110,18 @@ def test_with_plain_http(app: App) -> None:
         assert stranger.status_code == 403
 
 
-@pytest.mark.parametrize("question", ["", "x" * 9_000])
-def test_what_cannot_be_asked_is_said(question: str, app: App) -> None:
-    with pytest.raises(Exception, match="The question was not asked"):
+@pytest.mark.parametrize(
+    ("question", "reason"),
+    [("", "The question is empty"), ("x" * 9_000, "more than 8,000 characters")],
+)
+def test_what_cannot_be_asked_is_said(question: str, reason: str, app: App) -> None:
+    with pytest.raises(Exception, match=reason):
         come(app).predict(question, "none", api_name="/ask")
+
+
+def test_what_cannot_be_added_is_said(app: App) -> None:
+    with pytest.raises(Exception, match="There is nothing to add"):
+        come(app).predict(None, "", api_name="/add")
 
 
 def test_no_file_of_the_computer_is_added(app: App) -> None:
@@ -124,3 +133,10 @@ def test_no_file_of_the_computer_is_added(app: App) -> None:
         }
         with httpx.Client(base_url=app.address, cookies=client.cookies) as http:
             assert http.post("gradio_api/call/add", json=body).status_code == 403
+
+
+def test_assistants_have_no_door_where_it_is_switched_off(app: App) -> None:
+    ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+    told = {"accept": "application/json, text/event-stream"}
+    for path in ("mcp", "mcp/"):
+        assert httpx.post(app.address + path, json=ping, headers=told).status_code == 404

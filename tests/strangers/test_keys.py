@@ -5,6 +5,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -13,9 +14,11 @@ from rag import passwords
 from rag.llms.scripted import ScriptedLLM
 from rag.logs import Formatter
 from rag.ui.guarding import logger
+from rag.ui.identity import COOKIE
 from tests.browser.conftest import App, scripted_app
 from tests.strangers.people import Person
 from tests.strangers.test_login import logs_in
+from tests.strangers.test_mcp import basic, called, posts
 
 KEY = "sk-planted-4f1c9b"
 PASSWORD = "planted-password-77"
@@ -89,6 +92,22 @@ def test_keys_passwords_and_texts_are_nowhere(
             for route in ("", "config", "gradio_api/info", "gradio_api/nothing", "login_check"):
                 page += ann.http.get(route).text
             assert "wrong" in page.lower() or "key" in page.lower()
+            config = app.backend.config
+            monkeypatch.setattr(app.backend, "config", replace(config, model="openai:gpt"))
+            headers = {
+                "authorization": basic("ann", PASSWORD),
+                "cookie": f"{COOKIE}={ann.token}",
+            }
+            for tool, arguments in (
+                ("ask", {"question": QUESTION, "search_in": "none"}),
+                ("add", {"name": "medlars.txt", "text": TEXT}),
+                ("add", {"address": f"http://{PASSWORD}:{KEY}@127.0.0.1/"}),
+                ("list", {}),
+            ):
+                page += called(app, tool, arguments, **headers)
+            page += posts(app, "ping", authorization=basic("ann", PASSWORD + "x")).text
+            assert "medlars.txt" in page
+            assert '"isError":true' in page
 
             def breaks(*_: object) -> None:
                 raise ValueError(f"{KEY} {PASSWORD} {TEXT} {QUESTION}")

@@ -28,7 +28,7 @@ ASKS = {"data-on", "data-do", "data-key", "data-edits", "data-ok", "data-cancel"
 TAGS: dict[str, set[str]] = {
     **{tag: set() for tag in PLAIN},
     "a": {"href", "target", "rel"},
-    "button": {"type", "data-cite", "aria-pressed", "aria-current", "disabled", *ASKS},
+    "button": {"type", "aria-pressed", "aria-current", "disabled", *ASKS},
     "details": {"open"},
     "div": {"data-view", "tabindex"},
     "img": {"src", "width", "height", "alt"},

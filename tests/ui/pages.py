@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import gradio as gr
@@ -176,7 +177,7 @@ class Page:
 
     @property
     def said(self) -> str:
-        """The text of the last answer that is shown, without its marks."""
+        """The text of the last answer that is shown."""
         return said(self.parts)
 
     @property
@@ -198,14 +199,20 @@ class Page:
         """Of all parts of a kind, such as "status", "facts", "error"."""
         return " | ".join(markup.text for _, markup in self.leaves(kind))
 
-    def do(self, markup: str) -> list[str]:
-        """The keys of the buttons that do this; what a mark does the page itself adds."""
-        wanted: dict[str, Any] = {"attrs": {"data-do": markup}}
-        name = "data-key"
-        if markup == "cite":
-            wanted, name = {"class_": "cite"}, "data-cite"
+    def do(self, what: str) -> list[str]:
+        """The keys of the buttons that do this."""
+        buttons = [part.find_all(attrs={"data-do": what}) for _, part in self.leaves()]
+        return [str(button["data-key"]) for button in chain(*buttons)]
+
+    @property
+    def marks(self) -> list[str]:
+        """The keys of the marks behind sentences, which the page makes of what it is given."""
+        turns = [part["n"][1]["n"] for part in self.parts if "n" in part]
         return [
-            str(button[name]) for _, part in self.leaves() for button in part.find_all(**wanted)
+            f"{answer['k']}:{line.split()[0]}"
+            for answer in chain(*turns)
+            for block in answer["n"]
+            for line in block.get("m", "").splitlines()
         ]
 
 
@@ -217,19 +224,15 @@ def leaves(parts: Sequence[dict[str, Any]]) -> list[tuple[str, BeautifulSoup]]:
             if "n" in part:
                 yield from walk(part["n"])
             else:
-                yield part["c"] or part["k"], BeautifulSoup("".join(part["h"]), "html.parser")
+                yield part["c"] or part["k"], BeautifulSoup(part["h"], "html.parser")
 
     return list(walk(parts))
 
 
 def said(parts: Sequence[dict[str, Any]]) -> str:
-    """The text of the last answer, without its marks."""
+    """The text of the last answer."""
     if not parts or "n" not in parts[-1]:
         return ""
-    texts = []
     answer = parts[-1]["n"][1]["n"][-1]
-    for _, markup in [leaf for leaf in leaves(answer["n"]) if leaf[0] == "said"]:
-        for mark in markup.find_all(class_="cite"):
-            mark.decompose()
-        texts.append(markup.text.strip())
-    return "\n\n".join(texts)
+    shown = [markup.text.strip() for kind, markup in leaves(answer["n"]) if kind == "said"]
+    return "\n\n".join(shown)

@@ -1,4 +1,4 @@
-"""Markdown of a model as HTML that does nothing, with marks at its checked sentences."""
+"""Markdown of a model as HTML that does nothing, and where its checked sentences are in it."""
 
 import time
 from collections.abc import Sequence
@@ -10,20 +10,29 @@ from hypothesis import strategies as st
 
 from rag.answering.sentences import GrowingSentences
 from rag.types import Citation
-from rag.ui.blocks import BEGIN, END, blocks
+from rag.ui.blocks import BEGIN, END, blocks, left_open
 from tests.ui.markup import HOSTILE, safe
 
 
-def shown(text: str, citations: Sequence[Citation] = (), key: str = "k") -> BeautifulSoup:
-    """All blocks, each of which is whole in itself."""
-    made = blocks(text, citations, mark, key)
+def shown(text: str, citations: Sequence[Citation] = ()) -> BeautifulSoup:
+    """All blocks, each of which is whole in itself, and has the sentences that are said to be in
+    it."""
+    made = blocks(text, citations)
     for block in made:
-        safe(block)
-    return BeautifulSoup("".join(made), "html.parser")
+        units = len(safe(block.html).text.encode("utf-16-le")) // 2
+        assert all(0 <= each.start <= each.end <= units for each in block.sentences)
+    return BeautifulSoup("".join(block.html for block in made), "html.parser")
 
 
-def mark(number: int, citation: Citation) -> str:
-    return f'<button type="button" class="cite">{number}</button>'
+def marked(text: str, citations: Sequence[Citation]) -> list[tuple[int, str]]:
+    """The numbers of citations, with what of the blocks' text they stand at, in units of UTF-16."""
+    found = []
+    for block in blocks(text, citations):
+        units = safe(block.html).text.encode("utf-16-le")
+        for each in block.sentences:
+            of = units[2 * each.start : 2 * each.end].decode("utf-16-le")
+            found.append((each.number, of))
+    return found
 
 
 def cited(text: str) -> list[Citation]:
@@ -44,9 +53,8 @@ class TestBlocks:
         text = (
             "One\ntwo.\n\n- a\n- b\n\n```py\nx < 1\n```\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n\n> q"
         )
-        assert [BeautifulSoup(block, "html.parser").find().name for block in blocks(text)] == [
-            *("p", "ul", "pre", "table", "blockquote")
-        ]
+        names = [BeautifulSoup(block.html, "html.parser").find().name for block in blocks(text)]
+        assert names == ["p", "ul", "pre", "table", "blockquote"]
 
     def test_growing_text_changes_only_the_last(self) -> None:
         text = "First.\n\n- a\n- b\n\nLast one."
@@ -72,9 +80,36 @@ class TestBlocks:
 
     def test_much_of_it_is_fast_enough_to_stream(self) -> None:
         begun = time.monotonic()
-        for text in ("`" * 9000, "*a " * 3000, "[" * 3000, "> " * 300, "<" * 9000, "![" * 3000):
-            blocks(text)
+        empty = "```\n" + "\n" * 30_000 + "x"
+        for text in (
+            "`" * 9000,
+            "*a " * 3000,
+            "[" * 3000,
+            "> " * 300,
+            "<" * 9000,
+            "![" * 3000,
+            empty,
+        ):
+            for block in blocks(text):
+                left_open(block.html)
         assert time.monotonic() - begun < 10
+
+    anchor = '<a href="http://b.c" target="_blank" rel="noopener noreferrer nofollow">'
+
+    @pytest.mark.parametrize(
+        ("text", "left"),
+        [
+            ("One **two**", "<p>One <strong>two"),
+            ("- a\n  - b", "<ul>\n<li>a\n<ul>\n<li>b"),
+            ("```\nx\n\n", "<pre><code>x"),
+            ("<http://b.c>", f"<p>{anchor}http://b.c</a>"),
+            ("---", "<hr />"),
+        ],
+    )
+    def test_one_that_grows_ends_without_tags(self, text: str, left: str) -> None:
+        """But for that of a link, which what comes after it is no part of."""
+        (block,) = blocks(text)
+        assert left_open(block.html) == left
 
 
 class TestHostile:
@@ -98,8 +133,8 @@ class TestHostile:
         text = around.replace("{}", hostile)
         soup = shown(text, cited(text))
         assert not soup.find(["script", "img", "svg", "iframe", "style"])
-        for mark in soup.find_all(class_=["cite", "address"]):
-            mark.decompose()
+        for address in soup.find_all(class_="address"):
+            address.decompose()
         visible = hostile.replace("&lt;", "<").replace("&gt;", ">").replace("*{", "{")
         assert visible.replace("*", "") in soup.text.replace("*", "")
 
@@ -151,62 +186,72 @@ class TestHostile:
         assert soup.code.text == "code\n"
 
     def test_signs_of_its_own_mark_nothing(self) -> None:
-        soup = shown(f"a{BEGIN}\ue000b{END}\ue000c", [Citation(0, 3, "none")])
-        assert len(soup.find_all(class_="cite")) == 1
-        assert soup.find(class_="sentence").text.startswith("a\ufffd")
+        text = f"a{BEGIN}\ue000b{END}\ue000c"
+        assert marked(text, [Citation(0, 3, "none")]) == [(0, "a\ufffd\ue000")]
+        assert marked("a &#xfdd0;\ue000 b", []) == []
 
 
-class TestCitations:
-    def test_each_sentence_is_marked(self) -> None:
+class TestSentences:
+    def test_each_is_where_it_is_said_to_be(self) -> None:
         text = "The sky is blue. It is high.\n\n- Snow is *cold* and white."
-        soup = shown(text, cited(text))
-        found = [(span["data-cite"], span.text) for span in soup.find_all(class_="sentence")]
-        assert found == [
-            ("k:0", "The sky is blue."),
-            ("k:1", "It is high."),
-            ("k:2", "Snow is "),
-            ("k:2", "cold"),
-            ("k:2", " and white."),
+        assert marked(text, cited(text)) == [
+            (0, "The sky is blue."),
+            (1, "It is high."),
+            (2, "Snow is cold and white."),
         ]
-        marks = soup.find_all(class_="cite")
-        assert [each.text for each in marks] == ["0", "1", "2"]
-        assert marks[0].previous_sibling.text == "The sky is blue."
-        assert marks[2].parent.name == "li"
 
     @pytest.mark.parametrize(
-        "text",
+        ("text", "sentences"),
         [
-            "**Bold.** And so on.",
-            "_Slanted words._",
-            "*A* sentence. **Another** one.",
-            '"Quoted." (In brackets.)',
-            "1. One is first.\n2. Two is next.",
-            "- A point is made\n- and another",
-            "# A title of it\n\nText stands below.",
-            "> It is quoted. Twice.",
-            "She is here:\n\n| Name | Age |\n|---|---|\n| Ann is here. | 7 |\n\nThat is it.",
-            "Look at this:\n\n```\ncode. More code.\n```\n\nIt ends.",
-            "Use `a. b` here. And there.",
-            "[A link.](http://a.example/x) Then text.",
-            "See <http://a.example/x.html?q=1>. It is there.",
-            "Lines that\ngo on. And\non.",
-            "An &amp; entity &lt;b&gt; is. So \\*is\\* this.",
+            ("**Bold.** And so on.", ["Bold.", "And so on."]),
+            ("_Slanted words._", ["Slanted words."]),
+            ("*A* sentence. **Another** one.", ["A sentence.", "Another one."]),
+            ('"Quoted." (In brackets.)', ['"Quoted."', "(In brackets.)"]),
+            ("1. One is first.\n2. Two is next.", ["One is first.", "Two is next."]),
+            ("- A point is made\n- and another", ["A point is made", "and another"]),
+            ("# A title of it\n\nText stands below.", ["Text stands below."]),
+            ("> It is quoted. Twice.", ["It is quoted.", "Twice."]),
+            (
+                "She is here:\n\n| Name | Age |\n|---|---|\n| Ann is here. | 7 |\n\nThat is it.",
+                ["She is here:", "That is it."],
+            ),
+            (
+                "Look at this:\n\n```\ncode. More code.\n```\n\nIt ends.",
+                ["Look at this:", "It ends."],
+            ),
+            ("Call `f(x < 1)` here. And there.", ["Call f(x < 1) here.", "And there."]),
+            ("Say `Wait. Please` here.", ["Say Wait.", "Please here."]),
+            (
+                "[A link](http://a.example/x). Then text.",
+                ["A link (http://a.example/x).", "Then text."],
+            ),
+            (
+                "See <http://a.example/x.html?q=1>. It is there.",
+                ["See http://a.example/x.html?q=1.", "It is there."],
+            ),
+            ("Lines that\ngo on. And\non.", ["Lines that\ngo on.", "And\non."]),
+            (
+                "An &amp; entity &lt;b&gt; is. So \\*is\\* this.",
+                ["An & entity <b> is.", "So *is* this."],
+            ),
+            ("A 💧 falls. Two 💧💧 fall.", ["A 💧 falls.", "Two 💧💧 fall."]),
+            ("It's \"<b>\" & 'c'. So.", ["It's \"<b>\" & 'c'.", "So."]),
         ],
     )
-    def test_marks_change_nothing_else(self, text: str) -> None:
-        assert cited(text)
-        assert unmarked(shown(text, cited(text))) == unmarked(shown(text))
+    def test_whatever_is_around_and_in_them(self, text: str, sentences: list[str]) -> None:
+        assert marked(text, cited(text)) == list(enumerate(sentences))
+        assert str(shown(text, cited(text))) == str(shown(text))
 
-    def test_without_somebody_who_makes_marks_there_are_none(self) -> None:
-        assert blocks("A sentence.", cited("A sentence.")) == ["<p>A sentence.</p>\n"]
+    def test_one_that_runs_over_two_blocks_ends_in_the_second(self) -> None:
+        assert marked("One\n\ntwo. Three.", [Citation(0, 9, "none")]) == [(0, "two.")]
 
     @pytest.mark.parametrize(
         ("start", "end"), [(-1, 3), (0, 99), (3, 3), (5, 2), (99, 100), (-5, -1)]
     )
     def test_one_that_is_not_in_the_text_is_left_out(self, start: int, end: int) -> None:
-        soup = shown("A sentence.", [Citation(start, end, "none")])
-        assert not soup.find(class_=["cite", "sentence"])
-        assert soup.text == "A sentence.\n"
+        citations = [Citation(start, end, "none")]
+        assert marked("A sentence.", citations) == []
+        assert shown("A sentence.", citations).text == "A sentence.\n"
 
     @pytest.mark.parametrize("end", [5, 12, 20, 30, 36])
     def test_one_that_ends_in_an_address_leaves_it_as_it_is(self, end: int) -> None:
@@ -243,14 +288,4 @@ class TestCitations:
         text = "".join(pieces)
         letters = [letter for letter in text if letter.isalpha()]
         soup = shown(text, cited(text))
-        for each in soup.find_all(class_="cite"):
-            each.decompose()
         assert [letter for letter in soup.text if letter.isalpha()] == letters
-
-
-def unmarked(soup: BeautifulSoup) -> str:
-    for each in soup.find_all(class_="cite"):
-        each.decompose()
-    for each in soup.find_all(class_="sentence"):
-        each.unwrap()
-    return str(soup)

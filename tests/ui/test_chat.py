@@ -158,6 +158,22 @@ class TestAsking:
         assert len(page.states) < 15 * took + 5
         assert page.said == ("word " * page.chat.backend.config.max_new_tokens).strip()
 
+    def test_to_send_a_state_may_take_a_while(self, page: Page, backend: Backend) -> None:
+        """And still there are not more of them."""
+        backend.catalog.put("quick", ScriptedLLM("word " * 100, tokens_per_second=100))
+
+        async def count() -> int:
+            states = 0
+            asked = Asking("quick", "none")
+            async for tree, *_ in page.chat.ask({"text": "Why?"}, asked, page.request):
+                states += not skipped(tree)
+                await asyncio.sleep(1.5 * module.GLANCE)
+            return states
+
+        begun = time.monotonic()
+        states = asyncio.run(count())
+        assert states < (time.monotonic() - begun) / module.PACE + 5
+
     @pytest.mark.parametrize("text", ["", "  \n", None])
     def test_nothing_is_asked_without_a_question(
         self, page: Page, llm: ScriptedLLM, text: str | None

@@ -55,6 +55,20 @@ def test_answers_at_once(session: Session, tmp_path: Path) -> None:
     assert list(limits._answers) == ["other"]
 
 
+def test_answers_at_once_of_all(tmp_path: Path) -> None:
+    limits = Limits(Config(max_answers=2))
+    one, two, three = (Session(tmp_path / str(number)) for number in range(3))
+    assert told(limits, one, "a") == told(limits, two, "a") == ""
+    assert told(limits, three, "a").startswith("Too much is going on here")
+    assert told(limits, one, "b").startswith("Too much is going on here")
+    assert told(limits, one, "a") == ""  # it takes the place of the one before
+    limits.ended(two, "a")
+    assert told(limits, three, "a") == ""
+    for session in (one, one, three):
+        limits.ended(session, "a")
+    assert not limits._answers
+
+
 def test_room_on_the_disk(session: Session) -> None:
     config = Config(max_session_mb=1)
     assert full(session, config) is None

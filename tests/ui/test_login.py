@@ -171,6 +171,31 @@ def test_of_the_settings(tmp_path: Path) -> None:
     assert "plum" not in repr(vars(both))
 
 
+def test_who_sends_it_each_time_has_it_computed_once(
+    login: Login, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed = []
+
+    def counting(kept: str, password: str) -> bool:
+        computed.append(password)
+        return matches(kept, password)
+
+    matches = passwords.matches
+    monkeypatch.setattr(passwords, "matches", counting)
+
+    def each(user: str, password: str) -> bool:
+        return asyncio.run(login.check_each(user, password))
+
+    assert [each("ann", "plum") for _ in range(3)] == [True] * 3
+    assert computed == ["plum"]
+    assert [each("ann", "pear"), each("bob", "plum"), each("a", "nnplum")] == [False] * 3
+    assert not each('ann", "plum', "")
+    assert "plum" not in repr(vars(login))
+    monkeypatch.setattr(module, "MAX_KNOWN", 1)
+    assert each("bob", "pear")
+    assert len(login._right) == 1
+
+
 def test_a_password_takes_a_while_to_be_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passwords, "COST", 2**15)
     began = time.perf_counter()

@@ -16,7 +16,7 @@ from rag.ui.conversations import Answer, Turn
 from rag.ui.jobs import Steps
 from rag.ui.metrics import Metrics
 from rag.ui.writing import Writing
-from tests.browser.conftest import free_port
+from tests.ports import free_port
 from tests.ui.conftest import MODEL
 
 LABELS = {"ending", "model", "kind", "result", "le"}

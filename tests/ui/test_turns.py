@@ -4,19 +4,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from bs4 import BeautifulSoup
+from gradio.utils import diff
 
 from rag.answering.events import READING, SEARCHING, Status, Timings
 from rag.answering.prompts import NOTHING_LEFT
+from rag.answering.sentences import GrowingSentences
 from rag.errors import RivuletError
 from rag.preparation import Preparation
 from rag.types import Citation, FinishReason, Node, NodeWithScore, Support
 from rag.ui import turns
+from rag.ui.blocks import Block
 from rag.ui.conversations import Answer, Conversation, Entry, Turn
 from rag.ui.jobs import Job
 from rag.ui.language import english
-from rag.ui.turns import QUESTIONS, Doing, Shown, button, cite, conversations, edited, parts
+from rag.ui.turns import QUESTIONS, Doing, Shown, button, conversations, edited, mark, parts
 from tests.ui.markup import HOSTILE, safe
 from tests.ui.pages import leaves, said
 
@@ -105,7 +109,7 @@ class TestTree:
         made: list[str] = []
         blocks = turns.blocks
 
-        def counting(text: str, *arguments: Any) -> list[str]:
+        def counting(text: str, *arguments: Any) -> list[Block]:
             made.append(text)
             return blocks(text, *arguments)
 
@@ -252,43 +256,99 @@ class TestSources:
         assert found(made, "facts").text == "no model was asked"
 
 
-class TestCite:
+TITLE = "Source 1: a.pdf, page 3"
+
+
+class TestMarks:
     @pytest.mark.parametrize(
-        ("support", "missing", "title"),
+        ("support", "missing", "more"),
         [
-            ("supported", (), "Source 1: a.pdf, page 3"),
-            (
-                "partly",
-                ("1999", "Ann"),
-                "Source 1: a.pdf, page 3. Partly: it does not say 1999, Ann",
-            ),
+            ("supported", (), ""),
+            ("partly", ("1999", "Ann\nLee"), "Partly: it does not say 1999, Ann Lee"),
         ],
     )
     def test_the_number_of_the_passage(
-        self, support: Support, missing: tuple[str, ...], title: str
+        self, support: Support, missing: tuple[str, ...], more: str
     ) -> None:
         citation = Citation(0, 5, support, NODE, missing=missing)
         answer = done(sources=(NodeWithScore(NODE),))
-        mark = safe(cite("k:0", citation, answer, english)).button
-        assert (mark.text, mark["aria-label"], mark["data-cite"]) == ("1", title, "k:0")
-        assert mark["class"] == ["cite", support]
+        assert mark(citation, answer, english) == ((support, "1", TITLE), more)
 
     def test_one_that_nothing_bears_out(self) -> None:
-        mark = safe(cite("k:0", Citation(0, 5, "none"), done(), english)).button
-        assert (mark.text, mark["aria-label"]) == ("?", "not found in your documents")
+        title, more = mark(Citation(0, 5, "none"), done(), english)
+        assert (title, more) == (("none", "?", "not found in your documents"), "")
 
     def test_a_passage_that_is_not_among_them(self) -> None:
-        mark = safe(cite("k:0", Citation(0, 5, "supported", NODE), done(), english)).button
-        assert mark.text == "·"
+        (_, sign, title), _ = mark(Citation(0, 5, "supported", NODE), done(), english)
+        assert (sign, title) == ("·", "Source ·: a.pdf, page 3")
 
-    def test_they_stand_behind_their_sentences(self) -> None:
-        answer = done("One. Two.", sources=(NodeWithScore(NODE),))
-        answer.citations = (Citation(0, 4, "supported", NODE), Citation(5, 9, "none"))
-        soup = found(tree(Turn("a?", [answer])), "said")
-        assert soup.text.strip() == "One.1 Two.?"
-        first, second = soup.find_all(class_="sentence")
-        assert first["data-cite"] == f"{answer.key}:0"
-        assert second["data-cite"] == f"{answer.key}:1"
+    def test_those_of_a_block_stand_beside_it(self) -> None:
+        answer = done("One. Two.\n\n- *Three* is odd.", sources=(NodeWithScore(NODE),))
+        answer.citations = (
+            Citation(0, 4, "supported", NODE),
+            Citation(5, 9, "none"),
+            Citation(13, 28, "partly", NODE, missing=("odd", "3")),
+        )
+        (turn,) = tree(Turn("a?", [answer]))
+        shown = turn["n"][1]["n"][0]
+        assert shown["t"] == [
+            ("supported", "1", TITLE),
+            ("none", "?", "not found in your documents"),
+            ("partly", "1", TITLE),
+        ]
+        assert [(part["h"], part["m"]) for part in shown["n"] if part["c"] == "said"] == [
+            ("<p>One. Two.", "0 0 4 0\n1 5 9 1"),
+            (
+                "<ul>\n<li><em>Three</em> is odd.",
+                "2 1 14 2 Partly: it does not say odd, 3",
+            ),
+        ]
+
+
+ENVELOPE = 330
+"""Bytes that Gradio puts around what is sent of a state."""
+
+
+class TestSent:
+    """What is sent of an answer that grows: what differs, as Gradio finds it."""
+
+    @pytest.mark.parametrize(
+        ("support", "most"), [("supported", 2.8), ("partly", 3.5), ("none", 2.8)]
+    )
+    def test_of_an_answer_with_marks_few_bytes_a_character(
+        self, support: Support, most: float
+    ) -> None:
+        """As many come at a time as at 500 tokens a second; each sentence has 55 characters."""
+        sentence = "The river carries what it is given down to the wide sea."
+        text = "\n\n".join([" ".join([sentence] * 5)] * 30)
+        answer = Answer("m", sources=(NodeWithScore(NODE),))
+        node = None if support == "none" else NODE
+        missing = ("1999", "Ann Lee") if support == "partly" else ()
+        spans = GrowingSentences().feed(text)
+        turn, before, sent = Turn("a?", [answer]), None, 0
+        for end in range(0, len(text) + 460, 460):
+            answer.text = text[:end]
+            answer.citations = tuple(  # each is found a bit later
+                Citation(begin, to, support, node, missing=missing)
+                for begin, to in spans
+                if to < end - 100
+            )
+            now = tree(turn, writing=answer)
+            sent += len(orjson.dumps(diff(before, now))) + ENVELOPE
+            before = now
+        assert len(answer.citations) > 100
+        assert sent / len(text) < most
+
+    def test_a_mark_that_comes_is_all_that_is_sent(self) -> None:
+        answer = Answer("m", "One. Two. Three", sources=(NodeWithScore(NODE),))
+        answer.citations = (Citation(0, 4, "supported", NODE),)
+        turn = Turn("a?", [answer])
+        before = tree(turn, writing=answer)
+        answer.citations += (Citation(5, 9, "supported", NODE),)
+        block = [0, "n", 1, "n", 0, "n", 0]
+        assert diff(before, tree(turn, writing=answer)) == [
+            ["append", [*block, "m"], "\n1 5 9 0"],
+        ]
 
 
 class TestActions:
