@@ -21,7 +21,7 @@ from rag import logs
 from rag.config import Config, as_argument, parse_auth, parse_port
 from rag.errors import ConfigurationError
 from rag.space import borrow_gpus
-from rag.upkeep.folder import in_use
+from rag.upkeep.folder import held
 
 logger = logging.getLogger(__name__)
 
@@ -81,8 +81,8 @@ def _is_loopback(host: str) -> bool:
 
 def serve(config: Config, host: str, *, share: bool, open_browser: bool) -> NoReturn:
     """Launch the page, then prepare the models behind it; ends the process on Ctrl-C."""
-    held = in_use(config.data_dir)
-    held.__enter__()  # until the process ends
+    ours = held(config.data_dir)
+    ours.__enter__()  # until the process ends
     # Read when gradio is loaded: nothing is reported.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

@@ -1,8 +1,10 @@
-"""How fast the default model answers many at once: Rivulet and LlamaIndex.
+"""How fast the default model answers many at once: Rivulet, llama.cpp and LlamaIndex.
 
     python -m benchmarks.concurrency [--at-once 8] [--rounds N] [--no-peer]
 
-In each round the same prompts are answered one after another, then all at once.
+In each round the same prompts are answered one after another, then all at once. LlamaIndex, whose
+answers hinder each other, writes fewer tokens of each: with 64, a round took seven minutes on a
+machine that had other work. What a prompt costs then weighs more in its rate, by some 5 %.
 """
 
 import argparse
@@ -12,8 +14,8 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from benchmarks import spread
-from benchmarks.decoding import TOPICS, Run, Writer, llamaindex, writer
-from benchmarks.retrieval import machine
+from benchmarks.decoding import TOKENS, TOPICS, Run, Writer, peers, writer
+from benchmarks.retrieval import PEERS, machine
 from rag.llms.huggingface import HuggingFaceLLM
 
 
@@ -63,13 +65,23 @@ def main() -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--at-once", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--no-peer", action="store_true", help="leave LlamaIndex out")
+    parser.add_argument("--tokens", type=int, default=TOKENS, help="of each answer")
+    parser.add_argument(
+        "--llamaindex-tokens", type=int, default=16, help="the same of LlamaIndex's"
+    )
+    parser.add_argument("--llamacpp", type=int, nargs="*", default=[1, 2], metavar="THREADS")
+    parser.add_argument("--no-peer", action="store_true", help="leave LlamaIndex and llama.cpp out")
     options = parser.parse_args()
-    print(machine(), f"Load {os.getloadavg()[0]:.1f}.")
+    shown = () if options.no_peer else PEERS
+    print(machine(*shown), f"Load {os.getloadavg()[0]:.1f}.\n")
+    llm = HuggingFaceLLM()
+    writers = {"Rivulet": writer(llm, options.tokens)}
     with ExitStack() as stack:
-        writers = {"Rivulet": writer(HuggingFaceLLM())}
         if not options.no_peer:
-            writers["LlamaIndex"] = stack.enter_context(llamaindex())
+            for name, peer in peers(
+                llm, options.llamacpp, options.tokens, options.llamaindex_tokens
+            ).items():
+                writers[name] = stack.enter_context(peer)
         print(measure(writers, options.at_once, options.rounds))
 
 

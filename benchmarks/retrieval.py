@@ -37,11 +37,15 @@ from rag.evaluation.metrics import DEPTH, contains, mean, retrieval_figures
 from rag.llms.catalog import load
 from rag.weights import ensure
 
-LLAMAINDEX = (
-    "llama-index-core==0.14.25",
-    "llama-index-embeddings-huggingface==0.8.0",
-    "llama-index-llms-huggingface==0.8.0",
-)
+PEERS = {
+    "LlamaIndex": (
+        "llama-index-core==0.14.25",
+        "llama-index-embeddings-huggingface==0.8.0",
+        "llama-index-llms-huggingface==0.8.0",
+    ),
+    "llama.cpp": ("llama-cpp-python==0.3.36",),
+}
+"""What is compared with, and the packages it is installed from."""
 FUSED = 50
 """Entries of each ranking that are fused."""
 RANK_CONSTANT = 60
@@ -127,22 +131,23 @@ def weights(model: str) -> Path:
     return ensure(model, Config.from_env().models_dir, lambda *_: None)
 
 
-def peer_python() -> Path:
-    """The Python of an environment with LlamaIndex, which sees what is installed here as well:
-    torch need not be there twice."""
+def peer_python(peer: str = "LlamaIndex") -> Path:
+    """The Python of an environment with a peer, which sees what is installed here as well: torch
+    need not be there twice. llama.cpp is compiled, which takes a C++ compiler and 10 to 20 minutes.
+    """
     shared = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
-    state = "\n".join((*LLAMAINDEX, *shared, sys.version))
+    state = "\n".join((*PEERS[peer], *shared, sys.version))
     digest = hashlib.sha256(state.encode()).hexdigest()[:12]
-    folder = user_cache_path("rivulet") / f"llamaindex-{digest}"
+    folder = user_cache_path("rivulet") / f"{peer.lower()}-{digest}"
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     complete = folder / "complete"
     if not complete.exists():
-        _say(f"Installing LlamaIndex into {folder}")
+        _say(f"Installing {peer} into {folder}")
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
         asked = "import sysconfig; print(sysconfig.get_path('purelib'))"
         own = subprocess.run([python, "-c", asked], check=True, capture_output=True, text=True)
         Path(own.stdout.strip(), "shared.pth").write_text("\n".join(shared))
-        pip: list[str | Path] = [python, "-m", "pip", "install", "-qq", *LLAMAINDEX]
+        pip: list[str | Path] = [python, "-m", "pip", "install", "-qq", *PEERS[peer]]
         subprocess.run(pip, check=True, stdout=sys.stderr)
         complete.touch()
     return python
@@ -206,14 +211,15 @@ def measure_answers_of_both(folder: Path, limit: int) -> dict[str, float]:
     return {"LlamaIndex": sum(right) / len(right), "Rivulet": own["contains"]}
 
 
-def machine() -> str:
+def machine(*peers: str) -> str:
     """Date, processor and versions, for the top of a table."""
     names = ("torch", "transformers", "chromadb")
     versions = [f"{name} {version(name)}" for name in names]
+    versions += [f"SQLite {sqlite3.sqlite_version}"]
+    versions += [each.replace("==", " ") for peer in peers for each in PEERS[peer]]
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {_processor()}, {os.cpu_count()} cores; "
-        f"Python {platform.python_version()}, {', '.join(versions)}, "
-        f"SQLite {sqlite3.sqlite_version}, {', '.join(LLAMAINDEX[:2]).replace('==', ' ')}."
+        f"Python {platform.python_version()}, {', '.join(versions)}."
     )
 
 
@@ -252,7 +258,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name in names
     }
     columns["Cranfield ndcg@10"] = lambda row: cranfield[row]["ndcg@10"]
-    print(f"{machine()}\n\n{table(columns, list(squad))}")
+    peers = () if options.no_peer else ("LlamaIndex",)
+    print(f"{machine(*peers)}\n\n{table(columns, list(squad))}")
     if options.answers:
         shares = measure_answers_of_both(options.data / "squad", options.answers)
         name = f"contains, {options.answers} SQuAD questions"

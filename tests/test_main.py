@@ -22,6 +22,7 @@ from rag.__main__ import main
 from rag.answering.defaults import Settings
 from rag.config import VARIABLES
 from rag.index.embedding import Embedded, HashEmbedding
+from rag.index.holding import hold
 from rag.types import Completion, Reasoning
 from tests.answering.conftest import Says
 from tests.llms.conftest import GUARD, ModelServer, Request, server
@@ -411,6 +412,30 @@ def test_an_index_of_another_embedding_is_one_line(
     assert main(["reembed", "--storage-dir", str(tmp_path / "kept")]) == 0
     assert "1 passage embedded again with other." in capsys.readouterr().err
     assert ask(docs, "--storage-dir", str(tmp_path / "kept")) == 0
+
+
+def test_a_kept_index_that_is_damaged_is_mended(
+    docs: Path, tmp_path: Path, say: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = tmp_path / "kept"
+    check = ["check", "--storage-dir", str(kept)]
+    assert main(check) == 1
+    assert "There is no folder" in refused(capsys)
+    say()
+    assert ask(docs, "--storage-dir", str(kept)) == 0
+    capsys.readouterr()
+    assert main(check) == 0
+    assert "All is in order." in capsys.readouterr().err
+    lock = hold(kept / "lock", 0)
+    assert main(check) == 1
+    assert f"in use by process {os.getpid()} on" in capsys.readouterr().out
+    lock.release()
+    (kept / "chroma.sqlite3").unlink()
+    assert ask(docs, "--storage-dir", str(kept)) == 1
+    assert "python -m rag check" in refused(capsys)
+    assert main(check) == 0
+    assert "1 document put together again" in capsys.readouterr().out
+    assert ask(docs, "--storage-dir", str(kept)) == 0
 
 
 def test_what_cannot_be_embedded_again_is_one_line(

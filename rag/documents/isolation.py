@@ -5,9 +5,11 @@ costs one document: for the rest of an archive another process is started. The d
 as lines of JSON, never as pickle, because the sender is not to be trusted.
 """
 
+import ctypes
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -26,6 +28,8 @@ MEMORY_LIMIT = 2_000_000_000
 """Bytes of address space a reading process may use, where the system can limit it."""
 LINE_LIMIT = 4 * TEXT_LIMIT
 """Bytes of a document on its way here."""
+_END_WITH_PARENT = 1
+"""PR_SET_PDEATHSIG of prctl(2): whoever is killed can end nobody any more."""
 LATE = {"broken": "late"}
 TOO_MUCH = {
     "error": "DocumentError",
@@ -151,7 +155,10 @@ def _item(answer: dict[str, Any], name: str, limit: float) -> Document | errors.
 
 
 def confined() -> Callable[[dict[str, Any]], None]:
-    """Limits the memory of this process, which answers from now on by what is returned."""
+    """Limits the memory of this process, which ends with the thread that started it, and answers
+    from now on by what is returned."""
+    if sys.platform == "linux":  # elsewhere it ends when it has something to say
+        ctypes.CDLL(None).prctl(_END_WITH_PARENT, signal.SIGKILL)
     try:
         import resource
     except ImportError:  # Windows has no such limit; the time limit holds there too

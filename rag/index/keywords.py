@@ -442,6 +442,17 @@ class KeywordIndex:
             ) from error
 
 
+def has_documents(folder: Path) -> bool:
+    """Whether there are documents in the index in `folder`, or it is so damaged that there may
+    be."""
+    file = folder / FILE
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True)) as db:
+            return bool(db.execute("SELECT 1 FROM documents WHERE ready LIMIT 1").fetchone())
+    except sqlite3.Error:
+        return file.is_file() and file.stat().st_size > 0
+
+
 def is_sound(folder: Path) -> bool:
     """Whether the index in `folder` is whole, if there is one. One of another format is: it will be
     made anew. Nobody may have it open."""

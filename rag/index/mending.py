@@ -6,26 +6,28 @@ lost can be had from the other. Nobody else may have the index open.
 
 import shutil
 import sqlite3
-import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 
-from rag.errors import EmbeddingMismatchError, OutdatedIndexError, StoreError
+from rag.errors import (
+    DamagedIndexError,
+    EmbeddingMismatchError,
+    OutdatedIndexError,
+    StoreError,
+)
 from rag.index.chroma_server import ChromaServer
 from rag.index.embedding import Embedded
+from rag.index.holding import hold
 from rag.index.keywords import FILE, KeywordIndex, is_sound
 from rag.index.reembedding import finish_renaming
-from rag.index.store import COLLECTIONS, ChromaStore, StoredDocument
+from rag.index.soundness import look_over, reading
+from rag.index.store import LOCK, ChromaStore, StoredDocument
 from rag.types import Node, counted
 
-DATABASE = "chroma.sqlite3"
-ROOM, SPARE = 4, 2_000_000_000
-"""Bytes of memory that may be needed for each byte of an index, and beside that."""
 UNREADABLE = (StoreError, ValueError, KeyError, TypeError)
 """What reading a damaged index of words may raise."""
 
@@ -51,11 +53,19 @@ def mend(
         yield Finding("what embedding it again has left behind was put in order", mended=True)
     if not folder.is_dir():
         return
-    with FileLock(folder / "lock", 0):  # whoever has it open
-        pass
-    if not server and not _is_sound(folder):
-        yield _from_words(folder, embed_model)
-        return
+    hold(folder / LOCK, 0).release()  # whoever has it open
+    if not server:
+        try:
+            look_over(folder)
+        except OutdatedIndexError as error:
+            yield Finding(str(error), mended=False)
+            return
+        except DamagedIndexError:
+            yield _from_words(folder, embed_model)
+            return
+        if not _is_whole(folder):
+            yield _from_words(folder, embed_model)
+            return
     if not is_sound(folder):
         for file in folder.glob(f"{FILE}*"):  # opening makes it anew
             file.unlink()
@@ -77,56 +87,24 @@ def mend(
 def _agreeing(
     folder: Path, embed_model: str, server: ChromaServer | None, name: str
 ) -> list[Finding]:
-    with (
-        nullcontext() if server else _limited_memory(folder),
-        closing(ChromaStore(folder, embed_model, server=server, name=name)) as store,
-    ):
+    with closing(ChromaStore(folder, embed_model, server=server, name=name)) as store:
         mended, lost = store.mend()
     return [Finding(text, True) for text in mended] + [Finding(text, False) for text in lost]
 
 
-@contextmanager
-def _limited_memory(folder: Path) -> Iterator[None]:
-    """What cannot be needed to read the index is not to be had: in a damaged file Chroma takes any
-    number for a length, and the system would end the process."""
-    if sys.platform != "linux":
-        yield
-        return
-    import resource
-
-    pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = pages * resource.getpagesize() + ROOM * size + SPARE
-    if soft == resource.RLIM_INFINITY or limit < soft:
-        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+def _is_whole(folder: Path) -> bool:
+    """Whether Chroma's database is there, and whole, all of it."""
     try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-
-
-def _is_sound(folder: Path) -> bool:
-    """Whether Chroma's database is whole, and has our collections: Chroma would make an empty one
-    in the place of one that is missing."""
-    try:
-        with closing(_reading(folder)) as db:
-            (whole,) = db.execute("PRAGMA quick_check(1)").fetchone()
-            names = {name for (name,) in db.execute("SELECT name FROM collections")}
+        with closing(reading(folder)) as db:
+            return bool(db.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
     except sqlite3.Error:
         return False
-    return whole == "ok" and names >= set(COLLECTIONS)
 
 
-def _reading(folder: Path) -> sqlite3.Connection:
-    # Not to be made where it is missing.
-    return sqlite3.connect(f"{(folder / DATABASE).absolute().as_uri()}?mode=rw", uri=True)
-
-
-def _made_with(folder: Path) -> str | None:
+def made_with(folder: Path) -> str | None:
     """The embedding model that is written on the index, where that can still be read."""
     query = "SELECT str_value FROM collection_metadata WHERE key = 'embed_model'"
-    with suppress(sqlite3.Error), closing(_reading(folder)) as db:
+    with suppress(sqlite3.Error), closing(reading(folder)) as db:
         row = db.execute(query).fetchone()
         return row[0] if row else None
     return None
@@ -138,7 +116,7 @@ def _from_words(folder: Path, embed_model: str) -> Finding:
     beside = folder.with_name(f"{folder.name}.new")
     copy = folder.with_name(f"{folder.name}.words.new")
     try:
-        kept, lost = _put_together(folder, copy, beside, _made_with(folder) or embed_model)
+        kept, lost = _put_together(folder, copy, beside, made_with(folder) or embed_model)
         aside = _free(folder.with_name(f"{folder.name}.damaged"))
         folder.rename(aside)
         if kept:

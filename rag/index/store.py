@@ -33,14 +33,21 @@ import chromadb
 import numpy as np
 from chromadb.config import Settings
 from chromadb.errors import InternalError, NotFoundError
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from rag.errors import EmbeddingMismatchError, OutdatedIndexError, RivuletError, StoreError
+from rag.errors import (
+    EmbeddingMismatchError,
+    OutdatedIndexError,
+    RivuletError,
+    StoreError,
+)
 from rag.index.chroma_server import ChromaServer
 from rag.index.embedding import Embedded, Vector
+from rag.index.holding import hold, holder
 from rag.index.keywords import DamagedError, KeywordIndex, Passage, Pending
 from rag.index.memory import give_back, overwrite_unused, zeroed_memory
 from rag.index.records import from_node, to_json, to_node
+from rag.index.soundness import COLLECTIONS, look_over
 from rag.types import Document, Node, NodeWithScore, counted
 
 logger = logging.getLogger(__name__)
@@ -65,13 +72,14 @@ their vectors are compared. Where they have more, so many nearest of the whole i
 enough should be of them. Both are faster than Chroma's filter (docs/decisions.md)."""
 WIDE = 2_000
 """How many are taken then at most; where it would take more, all vectors are compared as well."""
-COLLECTIONS = ("passages", "documents")
 # Documents are never searched by nearness; Chroma wants a vector for every record.
 _NO_VECTOR = [0.0]
 FORMAT = 3
 """Of what is written; an index of another format cannot be read."""
 UNFINISHED = "unfinished"
 """The file that is there while Chroma writes: what is left in memory then must not stay."""
+LOCK = "lock"
+"""The file that is locked by the process that has a folder open."""
 _WRITING, _REMOVED = "writing:", "removed:"
 """Before the key of a document that is being written, or is no longer in the index."""
 _CHANGED = "changed"
@@ -121,11 +129,13 @@ def _while_open(
 
     @wraps(method)
     def checked(store: "ChromaStore", /, *args: P.args, **kwargs: P.kwargs) -> R:
-        if not store._close.alive:
+        if not (store._close.alive or store._broken):
             raise StoreError(
                 "This index was closed. Open it again, or close it after its last use."
             )
         with zeroed_memory(), _told_of(store._server or store._path):
+            if store._broken:
+                store._reconnect()
             try:
                 return method(store, *args, **kwargs)
             except NotFoundError:  # another process has removed the index
@@ -136,7 +146,7 @@ def _while_open(
                 logger.warning("%s", error)
                 store._words.renew()
             except InternalError:
-                store._reconnect()
+                store._begin_anew()
                 raise
             store._folder.seen = None
             return method(store, *args, **kwargs)
@@ -158,11 +168,17 @@ def _told_of(place: ChromaServer | Path | None) -> Iterator[None]:
                 f"again, or correct CHROMA_URL; nothing that was stored is lost."
             ) from error
         if place and isinstance(error, InternalError | OSError):
-            raise StoreError(
-                f"The index in {place} cannot be read or written: {error}. Is the disk full, or "
-                f"the folder read-only? Nothing that was stored is lost."
-            ) from error
+            raise _unusable(place, "read or written", error) from error
         raise
+
+
+def _unusable(folder: Path, what: str, error: Exception) -> StoreError:
+    return StoreError(
+        f"The index in {folder} cannot be {what}: {error}. Is the disk full, or the folder "
+        f"read-only? If neither, see what python -m rag check says while nothing uses it, or "
+        f"choose another folder (storage_dir in Python, RAG_DATA_DIR for the page). Nothing that "
+        f"was stored is lost."
+    )
 
 
 class _Folder:
@@ -177,9 +193,15 @@ class _Folder:
         self._lock = None
         if path:
             path.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(path / "lock", PATIENCE, thread_local=False)  # it goes with this
-            self._lock.acquire()
-        self.words = KeywordIndex(path)
+            self._lock = hold(path / LOCK, PATIENCE)
+        try:
+            if path and not holds[0]:
+                look_over(path)
+            self.words = KeywordIndex(path)
+        except BaseException:
+            if self._lock:
+                self._lock.release()
+            raise
 
 
 _folders: WeakValueDictionary[Path, _Folder] = WeakValueDictionary()
@@ -191,8 +213,9 @@ class ChromaStore:
 
     With `server` its passages are there, in collections named after `name`, and only the index of
     words is in the folder. Raises EmbeddingMismatchError when the index was made by another
-    embedding model than `embed_model`, and StoreError when the folder cannot be opened, another
-    process has it open, or the server cannot be reached.
+    embedding model than `embed_model`, OutdatedIndexError when it was by another version,
+    DamagedIndexError when its files are not whole, and StoreError when the folder cannot be opened,
+    another process has it open, or the server cannot be reached.
     """
 
     @zeroed_memory()
@@ -208,21 +231,22 @@ class ChromaStore:
         self._server = server
         self._name = name
         self._embed_model = embed_model
+        self._broken = False
+        """Chroma could not write, and has to be opened anew."""
         try:
             with _opening:
                 self._open()
         except Timeout as error:
             raise StoreError(
-                f"The index in {path} is in use by another process. End that, or choose another "
-                f"folder (storage_dir in Python, RAG_DATA_DIR for the page)."
+                f"The index in {path} is in use by {holder(Path(error.lock_file))}. End that, or "
+                f"choose another folder (storage_dir in Python, RAG_DATA_DIR for the page)."
             ) from error
         except RivuletError:
             raise
         except Exception as error:  # Chroma raises its own kinds and Rust's
-            raise StoreError(
-                f"The index in {path or 'memory'} cannot be opened: {error}. Move the folder away, "
-                f"or choose another one (storage_dir in Python, RAG_DATA_DIR for the page)."
-            ) from error
+            if not self._path:
+                raise StoreError(f"No index can be made in memory: {error}.") from error
+            raise _unusable(self._path, "opened", error) from error
 
     @contextmanager
     def adding(
@@ -503,7 +527,7 @@ class ChromaStore:
         except Exception as error:
             logger.warning("Removed passages are cleared when the index is next opened: %s", error)
             if isinstance(error, InternalError):
-                self._reconnect()
+                self._begin_anew()
 
     @contextmanager
     def _followed(self) -> Iterator[None]:
@@ -692,14 +716,26 @@ class ChromaStore:
         self._close = weakref.finalize(self, _release, client, own, self._folder)
         self._close.atexit = False  # nothing is left to be written then
 
+    def _begin_anew(self) -> None:
+        """Reconnect, or do so before the next use where that is not possible now."""
+        self._broken = True
+        with suppress(StoreError):
+            self._reconnect()
+
     def _reconnect(self) -> None:
         """Begin anew with a folder in which Chroma could not write: it keeps a lock then, for which
-        its next call would wait for ever."""
+        its next call would wait for ever. Raises StoreError where that cannot be, such as on a disk
+        that is still full."""
         if self._path and not self._server:
-            self._close()
-            self._connect()
-            self._open_collections()
-            self._folder.seen = None
+            with self._folder.changing:
+                try:
+                    self._close()
+                    self._connect()
+                    self._open_collections()
+                except Exception as error:
+                    raise _unusable(self._path, "opened", error) from error
+                self._folder.seen = None
+        self._broken = False
 
     def _open_collections(self) -> None:
         made = {"embed_model": self._embed_model, "format": FORMAT}
@@ -718,9 +754,9 @@ class ChromaStore:
         about = self._passages.metadata or {}
         if about.get("format") != FORMAT:
             raise OutdatedIndexError(
-                f"The index in {place} was made by another version of Rivulet. Remove it "
-                f'("Forget everything" on the page, the folder itself from Python) and add the '
-                f"documents again."
+                f"The index in {place} was made by another version of Rivulet. Start that version, "
+                f'or remove the index ("Forget everything" on the page, the folder itself from '
+                f"Python) and add the documents again."
             )
         if about.get("embed_model") != self._embed_model:
             made_with = str(about.get("embed_model"))

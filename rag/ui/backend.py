@@ -13,7 +13,7 @@ from typing import Any
 from rag.answering.engine import Postprocessor, load_rerank, searched
 from rag.config import Config
 from rag.documents.loading import ENDINGS
-from rag.errors import OutdatedIndexError, RivuletError, StoreError
+from rag.errors import DamagedIndexError, OutdatedIndexError, RivuletError, StoreError
 from rag.index.chroma_server import ChromaServer
 from rag.index.embedding import Embedding
 from rag.index.ingestion import Ingested, Progress, Room, ingest_file
@@ -240,7 +240,7 @@ class Backend:
         name = f"samples-{label(embedding.name)}"
         try:
             store = ChromaStore(folder, embedding.name, server=self.server, name=name)
-        except OutdatedIndexError:  # it is ours, and can be made again
+        except (DamagedIndexError, OutdatedIndexError):  # it is ours, and can be made again
             destroy(folder, self.server, name)
             store = ChromaStore(folder, embedding.name, server=self.server, name=name)
         current = set()

@@ -11,6 +11,7 @@ import base64
 import json
 import logging
 import secrets
+import shutil
 import tempfile
 import unicodedata
 from collections.abc import Awaitable, Callable
@@ -317,11 +318,11 @@ class Tools:
         else:
             if reason := await asyncio.to_thread(self.programs.backend.disk.refuses, len(content)):
                 raise RivuletError(reason)
-            self.uploads.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self.uploads) as folder:
-                file = Path(folder, given.name)
-                await asyncio.to_thread(file.write_bytes, content)
-                jobs = await self.programs.add(session, [file])
+            file = await asyncio.to_thread(self._kept, given.name, content)
+            try:
+                jobs = await self.programs.add(session, [file])  # which has a copy of its own
+            finally:
+                shutil.rmtree(file.parent, ignore_errors=True)
         steps, told = count(1), ""
         try:
             while not all(job.ended for job in jobs):
@@ -339,6 +340,17 @@ class Tools:
             raise RivuletError(" ".join(said))
         listed = await self._list(Nothing(), session, ctx)
         return Added(documents=listed.documents, notes=said)
+
+    def _kept(self, name: str, content: bytes) -> Path:
+        """A file of this name, in a folder of its own. Raises RivuletError."""
+        try:
+            self.uploads.mkdir(parents=True, exist_ok=True)
+            file = Path(tempfile.mkdtemp(dir=self.uploads), name)
+            file.write_bytes(content)
+        except OSError as error:
+            reason = f"it could not be kept ({error.strerror}). See that the disk has room"
+            raise RivuletError(f"{name}: {reason}, and add it again.") from error
+        return file
 
     async def _list(self, _: Nothing, session: Session, __: Context) -> Documents:
         found = await asyncio.to_thread(self.programs.documents, session)

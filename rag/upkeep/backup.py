@@ -22,7 +22,7 @@ from rag.errors import ConfigurationError, RivuletError
 ABOUT = "rivulet-backup.json"
 """The first file in it: what it is, and when it was made."""
 FORMAT = 1
-LEFT_OUT = ("models", "samples", "samples-words", "uploads", "lock.db")
+LEFT_OUT = ("models", "samples", "samples-words", "uploads")
 """Of the data folder."""
 DATABASE = ".sqlite3"
 _BESIDE_IT = (".sqlite3-wal", ".sqlite3-shm", ".sqlite3-journal")

@@ -22,6 +22,7 @@ from rag.errors import (
     RivuletError,
 )
 from rag.index.chroma_server import ChromaServer
+from rag.index.holding import holder
 from rag.index.mending import Finding, mend
 from rag.index.store import ChromaStore
 from rag.llms.catalog import label
@@ -48,7 +49,7 @@ def check(config: Config, seen: Seen) -> Iterator[tuple[Path, Finding]]:
     data_dir = config.data_dir
     for place, examine in (("uploads", _uploads), ("feedback.jsonl", _feedback)):
         path = data_dir / place
-        for finding in _told(examine(path)):
+        for finding in told(examine(path)):
             yield path, finding
     server = ChromaServer.of(config)
     is_there = not server or server.is_there()
@@ -62,7 +63,7 @@ def check(config: Config, seen: Seen) -> Iterator[tuple[Path, Finding]]:
             ),
         )
     samples = data_dir / "samples" / label(config.embed_model)
-    for finding in _told(_samples(samples, config)):
+    for finding in told(_samples(samples, config)):
         yield samples, finding
     sessions = data_dir / "sessions"
     for folder in sorted(sessions.iterdir()) if sessions.is_dir() else ():
@@ -73,16 +74,17 @@ def check(config: Config, seen: Seen) -> Iterator[tuple[Path, Finding]]:
             found = [_session(session, seen, unfinished)]
             found += [_index(session, config, server, seen)] if is_there else []
             for findings in found:
-                for finding in _told(findings):
+                for finding in told(findings):
                     yield folder, finding
 
 
-def _told(findings: Iterator[Finding]) -> Iterator[Finding]:
+def told(findings: Iterator[Finding]) -> Iterator[Finding]:
     """What cannot be looked over is one more finding, and the rest goes on."""
     try:
         yield from findings
-    except Timeout:
-        yield Finding("its index is in use by another process. End that, and check again", False)
+    except Timeout as error:
+        who = holder(Path(error.lock_file))
+        yield Finding(f"its index is in use by {who}. End that, and check again", mended=False)
     except RivuletError as error:
         yield Finding(str(error), mended=False)
     except OSError as error:
@@ -117,7 +119,7 @@ def _feedback(file: Path) -> Iterator[Finding]:
 
 def _samples(folder: Path, config: Config) -> Iterator[Finding]:
     """What is wrong with them is not mended: they can be made again."""
-    if folder.is_dir() and list(_told(mend(folder, config.embed_model))):
+    if folder.is_dir() and list(told(mend(folder, config.embed_model))):
         for path in (folder, *folder.parent.glob(f"{folder.name}.damaged*")):
             shutil.rmtree(path, ignore_errors=True)
         yield Finding("was damaged, and is made again at the next start", mended=True)

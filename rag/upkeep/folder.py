@@ -1,48 +1,38 @@
-"""Who has the data folder: any number of running programs, or one that examines or copies it."""
+"""Who has the data folder: one process at a time, be it a page or what examines or copies it.
 
-import sqlite3
+Two would write over each other's conversations, and take each other's half-written files away.
+"""
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import ReadWriteLock, Timeout
+from filelock import Timeout
 
 from rag.errors import ConfigurationError
+from rag.index.holding import hold, holder
 
-LOCK = "lock.db"
+LOCK = "lock"
 PATIENCE = 2.0
 """Seconds to wait: another process may be about to end."""
 
 
 @contextmanager
-def in_use(data_dir: Path) -> Iterator[None]:
-    """While a program runs with this folder. Raises ConfigurationError while it is examined."""
-    with _held(data_dir, alone=False):
-        yield
-
-
-@contextmanager
-def alone(data_dir: Path) -> Iterator[None]:
-    """While nobody else may touch it. Raises ConfigurationError where a program runs with it."""
-    with _held(data_dir, alone=True):
-        yield
-
-
-@contextmanager
-def _held(data_dir: Path, *, alone: bool) -> Iterator[None]:
+def held(data_dir: Path) -> Iterator[None]:
+    """While nobody else may use the folder. Raises ConfigurationError where another process has it,
+    or it cannot be used; one that was killed has it no longer."""
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        lock = ReadWriteLock(data_dir / LOCK, is_singleton=False)
-        held = (lock.acquire_write if alone else lock.acquire_read)(PATIENCE)
+        lock = hold(data_dir / LOCK, PATIENCE)
     except Timeout as error:
-        who = "Rivulet is running with" if alone else "Another process examines or copies"
         raise ConfigurationError(
-            f"{who} the folder {data_dir}. Wait for its end, or end it, and try again."
+            f"The folder {data_dir} is in use by {holder(data_dir / LOCK)}: a running page, or "
+            f"what examines or copies it. End that, or choose another folder by --data-dir."
         ) from error
-    except (OSError, sqlite3.Error) as error:
+    except OSError as error:
         raise ConfigurationError(
-            f"The folder {data_dir} cannot be used ({getattr(error, 'strerror', None) or error}). "
-            f"Choose another by --data-dir."
+            f"The folder {data_dir} cannot be used ({error.strerror or error}). Choose another by "
+            f"--data-dir."
         ) from error
-    with held:
+    with lock:
         yield

@@ -73,6 +73,15 @@ def index() -> VectorStoreIndex:
     return index_of(1)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def frozen() -> Iterator[None]:
+    """What is there before any stream, torch and gradio, is not looked through 200 times."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture
 def no_collector() -> Iterator[None]:
     """What is dropped has to end by that alone; the collector of cycles is not there to help."""

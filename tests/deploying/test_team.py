@@ -19,6 +19,7 @@ from playwright.sync_api import Browser
 
 from tests.browser.steps import answer, ask, upload_and_wait, wait_for_answers
 from tests.deploying.serving import PER_SECOND, WORDS
+from tests.deploying.tab import PATIENCE, Tab
 from tests.integration.test_chroma_server import Running
 from tests.ports import free_port
 
@@ -28,7 +29,6 @@ pytestmark = [
 ]
 ROOT = Path(__file__).parents[2]
 PATH = "/rivulet"
-PATIENCE = 120.0
 MAIN = """
 daemon off;
 master_process off;
@@ -139,64 +139,26 @@ class Team:
         self.chroma.kill()
 
 
-class Tab:
-    """A browser with one tab, as Gradio's page speaks to its server."""
+class Member(Tab):
+    """A tab of somebody who has logged in, behind the proxy."""
 
     def __init__(self, team: Team, user: str = "ann"):
         trusted = ssl.create_default_context(cafile=team.folder / "cert.pem")
-        self.http = httpx.Client(
+        http = httpx.Client(
             base_url=f"https://localhost:{team.port}{PATH}/",
             verify=trusted,
             timeout=PATIENCE,
             follow_redirects=True,
         )
         self.user = user
-        self.hash = os.urandom(6).hex()
-        self.page = self.http.get(f"https://localhost:{team.port}{PATH}")
-        self.log_in()
+        self.page = http.get(f"https://localhost:{team.port}{PATH}")
+        super().__init__(http)
 
-    def log_in(self) -> None:
+    def read_config(self) -> None:
         self.http.get("")
         form = {"username": self.user, "password": "secret"}
         self.http.post("login", data=form).raise_for_status()
-        self.config = self.http.get("config").raise_for_status().json()
-
-    def event(self, of: str, trigger: str, number: int = 0) -> int:
-        """The number of an event by the component's `elem_id`."""
-        parts = {part["props"].get("elem_id"): part["id"] for part in self.config["components"]}
-        events = self.config["dependencies"]
-        found = [e["id"] for e in events if [parts.get(of), trigger] in e["targets"]]
-        return int(found[number])
-
-    def does(self, event: int, *data: Any) -> Iterator[tuple[float, str]]:
-        """What comes back, and when."""
-        body = {"data": list(data), "fn_index": event, "session_hash": self.hash}
-        self.http.post("gradio_api/queue/join", json=body).raise_for_status()
-        with self.http.stream(
-            "GET", "gradio_api/queue/data", params={"session_hash": self.hash}
-        ) as stream:
-            for line in stream.iter_lines():
-                yield time.monotonic(), line
-                if '"process_completed"' in line:
-                    return
-
-    def asks(self, question: str, scope: str = "samples") -> list[tuple[float, str]]:
-        box = {"text": question, "files": []}
-        return list(self.does(self.event("box", "submit"), box, "scripted", scope, []))
-
-    def adds(self, name: str, content: bytes) -> None:
-        (path,) = (
-            self.http.post("gradio_api/upload", files={"files": (name, content)})
-            .raise_for_status()
-            .json()
-        )
-        file = {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
-        list(self.does(self.event("drop", "upload"), [file]))
-
-    def sees(self) -> str:
-        """What the page shows when it is loaded again."""
-        load = next(e for e in self.config["dependencies"] if e["targets"][0][1] == "load")
-        return "".join(line for _, line in self.does(load["id"]))
+        super().read_config()
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +172,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
 
 
 def test_the_page_is_at_its_path_with_a_cookie_of_its_own(team: Team) -> None:
-    tab = Tab(team)
+    tab = Member(team)
     assert str(tab.page.url) == f"https://localhost:{team.port}{PATH}/"
     (given,) = [c for c in tab.page.headers.get_list("set-cookie") if c.startswith("rivulet=")]
     kept = set(given.split("; "))
@@ -225,7 +187,7 @@ def test_the_page_is_at_its_path_with_a_cookie_of_its_own(team: Team) -> None:
 
 
 def test_an_answer_comes_word_by_word(team: Team) -> None:
-    came = [when for when, line in Tab(team).asks("word by word") if "word" in line]
+    came = [when for when, line in Member(team).asks("word by word") if "word" in line]
     assert len(came) > 5
     # Held back by a proxy, it would come at once when it is over.
     assert came[-1] - came[0] > 0.5 * WORDS / PER_SECOND
@@ -247,8 +209,8 @@ def test_an_assistant_stays_with_a_process(number: int, team: Team) -> None:
         def body(method: str, **params: Any) -> dict[str, Any]:
             return {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
 
-        def call(name: str, **arguments: str) -> str:
-            called = body("tools/call", name=name, arguments=arguments)
+        def call(tool: str, **arguments: str) -> str:
+            called = body("tools/call", name=tool, arguments=arguments)
             return http.post("mcp", json=called).raise_for_status().text
 
         info = {"name": "test", "version": "1"}
@@ -313,7 +275,7 @@ def test_in_a_real_browser_the_page_works_at_its_path(
 
 
 def test_a_browser_stays_with_its_process_and_others_are_with_the_other(team: Team) -> None:
-    tabs = {f"question {n:02d}": Tab(team, "ann" if n % 2 else "ben") for n in range(8)}
+    tabs = {f"question {n:02d}": Member(team, "ann" if n % 2 else "ben") for n in range(8)}
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda each: each[1].asks(each[0]), tabs.items()))
     places = {question: team.place_of(question) for question in tabs}
@@ -326,26 +288,25 @@ def test_a_browser_stays_with_its_process_and_others_are_with_the_other(team: Te
 
 def test_without_its_process_a_browser_has_its_documents_and_later_all(team: Team) -> None:
     """What a process keeps alone is missing while it is away, and is not lost."""
-    tab = Tab(team)
+    tab = Member(team)
     tab.adds(
         "pears.txt", b"The pears are in the cellar." + b"\n" * 1_200_000
     )  # over nginx's usual 1 MB
-    until = time.monotonic() + PATIENCE
-    while "pears.txt is ready" not in tab.sees():
-        assert time.monotonic() < until
+    tab.sees_in_the_end("pears.txt is ready")
     tab.asks("Where is the quince?", "mine")
     (home,) = team.place_of("Where is the quince?")
     team.kill(home)
-    tab.log_in()
+    tab.read_config()
     seen = tab.sees()
     assert "pears.txt" in seen
     assert "Where is the quince?" not in seen
     assert "pears.txt" in "".join(line for _, line in tab.asks("cellar", "mine"))
     team.start(home)
+    until = time.monotonic() + PATIENCE
     while "Where is the quince?" not in seen:  # nginx tries a server again after ten seconds
         assert time.monotonic() < until
         time.sleep(0.5)
-        tab.log_in()
+        tab.read_config()
         seen = tab.sees()
     assert "pears.txt" in seen
 

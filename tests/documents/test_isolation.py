@@ -7,7 +7,9 @@ PYTHONPATH, in the same process that would read the file.
 import json
 import os
 import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +119,33 @@ def test_a_parser_that_hangs_is_stopped(parser: Path, pdf: Path, tmp_path: Path)
         list(load_isolated(pdf, "a.pdf", 3.0))
     with pytest.raises(ProcessLookupError):  # it is not left behind
         os.kill(int(started.read_text()), 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a process ends with another")
+def test_a_parser_that_hangs_ends_with_who_started_it(
+    parser: Path, pdf: Path, tmp_path: Path
+) -> None:
+    started = tmp_path / "started"
+    parser.write_text(
+        f"import os, pathlib, time\n"
+        f"pathlib.Path({str(started)!r}).write_text(str(os.getpid()))\n"
+        f"time.sleep(600)\n"
+    )
+    code = "import sys; from rag.documents.isolation import load_isolated as load; "
+    code += f"from pathlib import Path; list(load(Path({str(pdf)!r}), 'a.pdf', 600))"
+    with subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2]) as process:
+        within(HANG, lambda: started.exists() and started.read_text())
+        process.kill()
+    # What is dead and has no parent any more may stay as a zombie.
+    stat = Path(f"/proc/{started.read_text()}/stat")
+    within(HANG, lambda: not stat.exists() or ") Z " in stat.read_text())
+
+
+def within(seconds: float, true: Callable[[], object]) -> None:
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(

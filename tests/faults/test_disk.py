@@ -13,6 +13,7 @@ from rag.index import keywords
 from rag.index.ingestion import ingest
 from rag.index.store import ChromaStore
 from rag.types import Document
+from tests.faults.confined import LINUX, own_disk
 from tests.faults.work import EMBEDDING, examine
 
 WHITE, COLD = ["snow is white"], ["snow is cold"]
@@ -219,6 +220,48 @@ assert examine(disk / "index").keys() == {"cold.md"}
 """
 
 
+FULL_FOR_LONG = """
+import sys
+from pathlib import Path
+from rag.errors import StoreError
+from tests.faults.test_disk import add, opened
+from tests.faults.work import examine
+disk = Path(sys.argv[1])
+store = opened(disk / "index")
+add(store, "snow is cold", "cold.md")
+add(store, "snow is white", "white.md")
+with (disk / "fill").open("wb", 0) as fill:
+    for size in (1 << 16, 512):
+        try:
+            while True:
+                fill.write(bytes(size))
+        except OSError:
+            pass
+failed = 0
+for _ in range(2):
+    for use in (
+        lambda: store.delete("white.md"),
+        lambda: add(store, "snow is new " * 9999, "new.md"),
+        store.documents,
+        lambda: store.matching("snow", 9),
+    ):
+        try:
+            use()
+        except StoreError as error:
+            assert "Is the disk full" in str(error), error
+            failed += 1
+assert failed > 2, failed
+(disk / "fill").unlink()
+there = {record.id_ for record in store.documents()}
+assert there == {"cold.md", "white.md"}, there
+assert len(store.matching("snow", 9)) == 2
+add(store, "snow is new", "new.md")
+store.close()
+del store, use
+assert examine(disk / "index").keys() == {"cold.md", "white.md", "new.md"}
+"""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no such limit there")
 def test_on_a_full_disk_nothing_is_lost_and_with_room_it_goes_on(folder: Path) -> None:
     """As full as a limit of the size of files makes it: no file may grow beyond that."""
@@ -231,16 +274,18 @@ def test_on_a_full_disk_nothing_is_lost_and_with_room_it_goes_on(folder: Path) -
     }
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="a disk of its own is made there alone")
+@LINUX
 def test_where_chroma_finds_no_room_nothing_is_lost_and_with_room_it_goes_on(
     tmp_path: Path,
 ) -> None:
     """A disk of the test's own is full for each of Chroma's writes in turn."""
-    mount = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=24m none "$0" && exec "$@"']
-    alone = [*mount, str(tmp_path)]
-    if not shutil.which("unshare") or subprocess.run([*alone, "true"], check=False).returncode:
-        pytest.skip("no disk of its own can be made here")
-    done = python(FULL_FOR_CHROMA, tmp_path, *alone)
+    done = python(FULL_FOR_CHROMA, tmp_path, *own_disk(tmp_path, "24m"))
+    assert done.returncode == 0, done.stderr
+
+
+@LINUX
+def test_a_disk_that_stays_full_leaves_an_index_that_can_be_used_later(tmp_path: Path) -> None:
+    done = python(FULL_FOR_LONG, tmp_path, *own_disk(tmp_path, "24m"))
     assert done.returncode == 0, done.stderr
 
 

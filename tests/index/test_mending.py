@@ -15,7 +15,8 @@ from rag.index import store as store_module
 from rag.index.embedding import Embedded, HashEmbedding
 from rag.index.ingestion import ingest
 from rag.index.keywords import FILE
-from rag.index.mending import DATABASE, Finding, mend
+from rag.index.mending import Finding, mend
+from rag.index.soundness import DATABASE
 from rag.index.store import ChromaStore
 from rag.types import Document
 
@@ -114,24 +115,6 @@ def test_chroma_is_put_together_again_from_the_words(
         assert "2 documents put together again" in finding.what
     assert contents(folder) == whole
     assert [path.name for path in folder.parent.iterdir()] == ["chroma"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["data_level0.bin", "link_lists.bin", "length.bin"])
-def test_a_graph_that_is_damaged_is_made_anew(tmp_path: Path, name: str) -> None:
-    """Chroma writes it from the thousandth vector on. It takes what stands in its file of links
-    for lengths, and would ask for more memory than there is."""
-    folder = tmp_path / "chroma"
-    store = ChromaStore(folder, EMBEDDING.name)
-    text = "\n\n".join(f"## Part {n}\n\nriver{n} {'flows ' * 60}" for n in range(1100))
-    list(ingest(Document(text, {"file_name": "long.md"}), store, EMBEDDING))
-    store.close()
-    whole = contents(folder)
-    graph = max(folder.glob("*/data_level0.bin"), key=lambda file: file.stat().st_size).parent
-    overwrite(graph / name)
-    (finding,) = mended(folder)
-    assert finding.mended
-    assert contents(folder) == whole
 
 
 def test_words_that_are_damaged_are_made_anew(folder: Path, whole: object) -> None:

@@ -222,9 +222,10 @@ def test_a_folder_that_cannot_be_opened_says_what_to_do(folder: Path, held: str)
     else:
         folder.mkdir()
         (folder / "chroma.sqlite3").write_bytes(b"no database at all" * 99)
-    with pytest.raises(StoreError, match=r"cannot be opened: .* Move the folder away") as caught:
+    says = "cannot be opened: .*choose another folder" if held == "file" else "is damaged"
+    with pytest.raises(StoreError, match=says) as caught:
         ChromaStore(folder, "tiny")
-    for named in (str(folder), "storage_dir", "RAG_DATA_DIR"):
+    for named in (str(folder), "python -m rag check"):
         assert named in str(caught.value)
 
 
@@ -445,7 +446,7 @@ def test_a_folder_belongs_to_one_process_at_a_time(
     assert process.stdout
     assert process.stdout.readline() == "open\n"
     monkeypatch.setattr(store_module, "PATIENCE", 0.1)
-    with pytest.raises(StoreError, match="in use by another process"):
+    with pytest.raises(StoreError, match=rf"in use by process {process.pid} on "):
         ChromaStore(folder, "tiny")
     process.communicate("\n", timeout=60)
     assert process.returncode == 0
@@ -501,18 +502,18 @@ def test_more_documents_than_are_read_at_once(
 
 @pytest.mark.slow
 def test_an_index_of_very_many_documents_can_be_opened_and_listed(folder: Path) -> None:
-    """SQLite takes some 32,000 values in one question."""
+    """SQLite takes 32,766 values in one question."""
     store = ChromaStore(folder, "tiny")
     put(store, "x", EAST)
     fields = asdict(store.documents()[0]) | {"passages": 0}
-    for begin in range(0, 36_000, 4_000):
-        ids = [f"v:d{n}" for n in range(begin, begin + 4_000)]
+    for begin in range(0, 33_000, 3_000):
+        ids = [f"v:d{n}" for n in range(begin, begin + 3_000)]
         metadatas = [fields | {"id_": id_[2:], "version": "v"} for id_ in ids]
         store._documents.add(ids=ids, embeddings=[[0.0]] * len(ids), metadatas=metadatas)
     store.close()
     del store
     again = ChromaStore(folder, "tiny")
-    assert (len(again.documents()), len(again.query(EAST, 9))) == (36_001, 1)
+    assert (len(again.documents()), len(again.query(EAST, 9))) == (33_001, 1)
     again.close()
 
 

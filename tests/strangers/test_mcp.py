@@ -8,7 +8,7 @@ import json
 import re
 import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from mcp.types import CallToolResult
 
 from rag import passwords
 from rag.llms.scripted import ScriptedLLM
+from rag.ui import writing
 from rag.ui.assistants import MAX_BODY
 from rag.ui.identity import COOKIE
 from rag.ui.programs import Programs
@@ -33,6 +34,7 @@ from tests.ui.pages import Gated, eventually
 ROOT = Path(__file__).parents[2]
 HANDSHAKE, MODERN = "2025-11-25", "2026-07-28"
 SECRET = "Ann's plums are of the colour vermilion."
+ACCEPT = {"accept": "application/json, text/event-stream"}
 PLUMS = {"name": "plums.txt", "text": SECRET}
 WORDS = "The plums are vermilion. That is all."
 ASKED = {"question": "Which colour have the plums?"}
@@ -116,7 +118,7 @@ def basic(user: str, password: str) -> str:
 
 def posts(app: App, method: str, params: Any = None, path: str = "mcp", **headers: str) -> Any:
     """A request as it goes over the wire, by someone who need not keep to anything."""
-    told = {"accept": "application/json, text/event-stream", **headers}
+    told = {**ACCEPT, **headers}
     body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params or {}}
     return httpx.post(app.address + path, json=body, headers=told, timeout=GUARD)
 
@@ -124,6 +126,17 @@ def posts(app: App, method: str, params: Any = None, path: str = "mcp", **header
 def called(app: App, name: str, arguments: Any = None, **headers: str) -> str:
     params = {"name": name, "arguments": arguments or {}}
     return str(posts(app, "tools/call", params, **headers).text)
+
+
+@contextmanager
+def no_folder(folder: Path) -> Iterator[None]:
+    """While a file stands where a folder would have to be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = folder.rename(folder.with_suffix(".aside"))
+    folder.write_text("")
+    yield
+    folder.unlink()
+    aside.rename(folder)
 
 
 def begun(app: App) -> str:
@@ -238,8 +251,9 @@ class TestStreams:
 
 
 @pytest.fixture
-def shut(app: App, gated: Gated) -> Iterator[Gated]:
+def shut(app: App, gated: Gated, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gated]:
     """The model that says half, and not one word more until its gate is opened."""
+    monkeypatch.setattr(writing, "UNWATCHED", 1_000.0)  # that is not what ends an answer here
     for event in (gated.gate, gated.said_half, gated.closed):
         event.clear()
     config = app.backend.config
@@ -270,7 +284,7 @@ class TestStopping:
     @pytest.mark.parametrize("version", [HANDSHAKE, MODERN])
     def test_whoever_hangs_up_stops_the_model(self, version: str, app: App, shut: Gated) -> None:
         params: dict[str, Any] = {"name": "ask", "arguments": ASKS}
-        told = {"accept": "application/json, text/event-stream", "cookie": key()}
+        told = {**ACCEPT, "cookie": key()}
         told["mcp-protocol-version"] = version
         meta: dict[str, Any] = {"progressToken": 1}
         if version == MODERN:
@@ -284,32 +298,37 @@ class TestStopping:
             assert any("Half" in line for line in stream.iter_lines())
         assert shut.closed.wait(GUARD)
 
-    def test_nobody_else_can(self, app: App, shut: Gated) -> None:
+    @runs
+    async def test_nobody_else_can(self, app: App, shut: Gated) -> None:
         """Requests have small numbers: the session is what makes one's own of them."""
-        ann, bob = begun(app), begun(app)
+        ann, bob = ({"mcp-session-id": begun(app)} for _ in range(2))
 
-        async def ask() -> None:
-            params = {"name": "ask", "arguments": ASKS}
-            asked = asyncio.create_task(
-                asyncio.to_thread(posts, app, "tools/call", params, **{"mcp-session-id": ann})
-            )
-            assert await asyncio.to_thread(shut.said_half.wait, GUARD)
-            cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled"}
-            for session in (bob, ann):
+        async def cancels(session: dict[str, str]) -> None:
+            body = {"jsonrpc": "2.0", "method": "notifications/cancelled"}
+            async with httpx2.AsyncClient(headers={**ACCEPT, **session}) as http:
+                params = {"params": {"requestId": 1}}
+                sent = await http.post(app.address + "mcp", json={**body, **params})
+                assert sent.status_code == 202
+
+        call = {"name": "ask", "arguments": ASKS}
+        asked = asyncio.to_thread(posts, app, "tools/call", call, **ann)
+        async with anyio.create_task_group() as group:
+            answers: list[str] = []
+
+            async def asks() -> None:
+                answers.append((await asked).text)
+
+            group.start_soon(asks)
+            try:
+                assert await asyncio.to_thread(shut.said_half.wait, GUARD)
+                await cancels(bob)
+                await asyncio.sleep(0.2)
                 assert not shut.closed.is_set()
-                async with httpx2.AsyncClient() as http:
-                    told = {
-                        "accept": "application/json, text/event-stream",
-                        "mcp-session-id": session,
-                    }
-                    body = {**cancel, "params": {"requestId": 1}}
-                    sent = await http.post(app.address + "mcp", json=body, headers=told)
-                    assert sent.status_code == 202
-                    await asyncio.sleep(0.2 if session == bob else 0)
-            assert await asyncio.to_thread(shut.closed.wait, GUARD)
-            assert "was cancelled" in (await asked).text
-
-        asyncio.run(ask())
+                await cancels(ann)
+                assert await asyncio.to_thread(shut.closed.wait, GUARD)
+            finally:
+                shut.gate.set()
+        assert "was cancelled" in answers[0]
 
     @runs
     async def test_a_document_that_is_not_in_yet_is_left_out(
@@ -516,14 +535,14 @@ class TestLimits:
             for _ in range(5):
                 yield b" " * 1_000_000
 
-        told = {"accept": "application/json, text/event-stream", "cookie": key()}
+        told = {**ACCEPT, "cookie": key()}
         told["content-type"] = "application/json"
         sent = httpx.post(app.address + "mcp", content=pieces(), headers=told)
         assert sent.status_code == 413
 
     @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"[" * 100_000, b'{"id": 1}'])
     def test_what_is_no_request_is_refused(self, body: bytes, app: App) -> None:
-        told = {"accept": "application/json, text/event-stream", "cookie": key()}
+        told = {**ACCEPT, "cookie": key()}
         told["content-type"] = "application/json"
         assert httpx.post(app.address + "mcp", content=body, headers=told).status_code == 400
 
@@ -558,6 +577,12 @@ class TestLimits:
         monkeypatch.setattr(app.backend.disk, "limit", 1)
         async with comes(app) as client:
             assert "There is no room" in refused(await client.call_tool("add", PLUMS))
+            monkeypatch.undo()
+            uploads = app.config.data_dir / "uploads" / str(app.config.port)
+            with no_folder(uploads):
+                assert "plums.txt: it could not be kept" in refused(
+                    await client.call_tool("add", PLUMS)
+                )
 
     @runs
     async def test_any_other_error_is_a_number(

@@ -14,7 +14,7 @@ from rag.config import Config
 from rag.errors import ConfigurationError, RivuletError
 from rag.upkeep import backup as module
 from rag.upkeep.backup import ABOUT, backup, restore
-from rag.upkeep.folder import in_use
+from rag.upkeep.folder import held
 from tests.upkeep.conftest import WHO, kept
 
 
@@ -76,10 +76,10 @@ def test_what_stands_beside_a_database_comes_along(
 def test_while_the_page_runs_nothing_is_copied_or_brought_back(
     config: Config, folders: list[Path], file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with in_use(config.data_dir):
+    with held(config.data_dir):
         for command in (["backup", str(file)], ["restore", str(file)], ["check"]):
             assert run(config, *command) == 1
-            assert "Rivulet is running with" in capsys.readouterr().err
+            assert "is in use by process" in capsys.readouterr().err
     assert not file.exists()
 
 
