@@ -38,7 +38,7 @@ const mark = (block, marks, titles) => {
     Object.assign(button, {type: 'button', className: `cite ${kind}`, textContent: sign, title: name});
     Object.assign(button.dataset, {on: 'open', do: 'cite', key: cite, cite});
     button.setAttribute('aria-label', name);
-    (last.closest('a, code, .address') ?? last).after(button);
+    (last.closest('a, .address') ?? last.closest('code') ?? last).after(button);
   }
 };
 
@@ -55,7 +55,7 @@ const patch = (parent, parts, titles) => {
     if (child === next) next = next.nextElementSibling;
     else parent.insertBefore(child, next);
     if (child.className !== part.c) child.className = part.c;
-    if ('m' in part) child.dir = 'auto';
+    if ('m' in part) child.dir = 'auto';  // it may be written from right to left
     if (part.n) patch(child, part.n, part.t);
     else {
       const shown = [part.h, part.m].join('\n');

@@ -131,6 +131,7 @@ MARKED = {
         "A pier (https://a.example/) is long (https://b.example/)."
     ),
     "It is called `pier`": "It is called pier",
+    "It links [the `pier`](https://c.example/)": "It links the pier (https://c.example/)",
     "| a | b |\n|---|---|\n| c | d |": "",
     "Whales are loud. ": "Whales are loud.",
 }
