@@ -202,10 +202,10 @@ def overhead(llm: HuggingFaceLLM, count: int = 2000) -> float:
     ids = llm._tokenizer.encode(" ".join(map(str, range(count))))[:count]
     left = iter(ids)
 
-    def read(texts: Any, _: Any) -> list[int]:
-        for kept, tokens, _ in texts:
-            kept.tokens.extend(tokens)
-        return [next(left)]
+    def read(texts: Any, _: Any) -> list[list[int]]:
+        for text in texts:
+            text.kept.tokens.extend(text.tokens)
+        return [[next(left)]]
 
     with patch.object(llm._llama, "read", read):
         begun = time.process_time()

@@ -1,9 +1,9 @@
 """Answers that are computed together: `Batch`. What computes them is a `Decoder`.
 
-One thread goes round for all: each time every answer gets one token, and the first of those whose
-prompt is not read yet gets a piece of it read. The thread is there while there is something to do.
-There is no lock that it waits for: the collector may close a stream in the middle of any line
-here, and that waits until the thread has let go of the answer.
+One thread goes round for all: each time every answer gets a token, or some, and the first of those
+whose prompt is not read yet gets a piece of it read. The thread is there while there is something
+to do. There is no lock that it waits for: the collector may close a stream in the middle of any
+line here, and that waits until the thread has let go of the answer.
 """
 
 import threading
@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from rag.llms import drafts
 from rag.llms.decoding import Choice, Kept, Text
 from rag.llms.prefixes import Prefixes
 from rag.llms.protocol import TextStream
@@ -29,6 +30,9 @@ PIECE = 128
 """Tokens of a prompt that are read at a time."""
 BESIDE = 64
 """The same while answers are being written, which wait for it."""
+ROWS = 6
+"""Tokens that are computed at a time where answers are guessed ahead. FBGEMM's product takes six
+rows at a time; one more is dearer than what is won."""
 LOOK = 0.02
 """Seconds after which it is looked whether a reader has read on."""
 
@@ -36,7 +40,7 @@ LOOK = 0.02
 class Decoder(Protocol):
     def room(self, tokens: int) -> Kept: ...
 
-    def read(self, texts: Sequence[Text], look: Callable[[], object]) -> list[int]: ...
+    def read(self, texts: Sequence[Text], look: Callable[[], object]) -> list[list[int]]: ...
 
 
 @dataclass(eq=False)
@@ -61,6 +65,9 @@ class Answer:
     kept: Kept | None = None
     told: int = 0
 
+    def __post_init__(self) -> None:
+        self.seen = drafts.text(self.prompt)
+
     @property
     def is_writing(self) -> bool:
         return self.writer.last_id is not None
@@ -70,13 +77,16 @@ class Answer:
         """Whether its reader is to read on first."""
         return self.pieces.qsize() >= AHEAD
 
-    def following(self) -> Text:
+    def following(self, ahead: int) -> Text:
+        """With at most `ahead` tokens that may come."""
         assert self.kept
         assert self.writer.last_id is not None
-        return self.kept, [self.writer.last_id], self.choice
+        draft = drafts.draft(self.seen, min(ahead, self.limit - self.writer.count - 1))
+        return Text(self.kept, [self.writer.last_id], self.choice, draft)
 
     def take(self, id_: int) -> bool:
         """Whether the answer ends with this token."""
+        self.seen += chr(id_)
         ended = self.writer.write(id_)
         return ended or id_ in self.ends or self.writer.count == self.limit
 
@@ -213,7 +223,8 @@ class Batch:
             self._go()
 
     def _go(self) -> None:
-        """A token for each answer that is written, and a piece of the first prompt that is not."""
+        """A token for each answer that is written, or more where they are as was guessed; and a
+        piece of the first prompt that is not read."""
         going = [each for each in self._answers if each.is_writing and not each.is_ahead]
         unread = [each for each in self._answers if not each.is_writing]
         reading = unread[0] if unread and len(going) < TOGETHER else None
@@ -253,16 +264,16 @@ class Batch:
     def _pass(self, answers: Sequence[Answer], size: int, look: Callable[[], object]) -> None:
         """Once through the model for all of these. Raises what goes wrong there, and then they are
         as they were."""
+        writing = sum(each.is_writing for each in answers)
         texts = [
-            each.following() if each.is_writing else self._piece_of(each, size) for each in answers
+            each.following(ROWS // writing - 1) if each.is_writing else self._piece_of(each, size)
+            for each in answers
         ]
         ids = self._decoder.read(texts, look)
-        for answer, (_, tokens, _), id_ in zip(answers, texts, ids, strict=True):
+        for answer, text, own in zip(answers, texts, ids, strict=True):
             if not answer.is_writing:
-                self.read += len(tokens)
-            if id_ >= 0:
-                self.steps += 1
-                self._take(answer, id_)
+                self.read += len(text.tokens)
+            self._take(answer, own)
 
     def _piece_of(self, answer: Answer, size: int) -> Text:
         total = len(answer.prompt)
@@ -273,12 +284,15 @@ class Batch:
         if total > size:
             answer.pieces.put(Prefill(done, total))
         end = min(done + size, total)
-        return answer.kept, answer.prompt[done:end], answer.choice if end == total else None
+        return Text(answer.kept, answer.prompt[done:end], answer.choice if end == total else None)
 
-    def _take(self, answer: Answer, id_: int) -> None:
+    def _take(self, answer: Answer, ids: list[int]) -> None:
         try:
-            if answer.take(id_):
-                self._leave(answer)
+            for id_ in ids:
+                self.steps += 1
+                if answer.take(id_):
+                    self._leave(answer)
+                    return
         except Exception as error:
             self._leave(answer, error)
 
@@ -309,7 +323,7 @@ class Batch:
             kept = self._decoder.room(len(prompt))
             self.prefixes.begin(kept, prompt)
             while (done := len(kept.tokens)) < len(prompt):
-                self._decoder.read([(kept, prompt[done : done + PIECE], None)], look)
+                self._decoder.read([Text(kept, prompt[done : done + PIECE])], look)
                 self.read += len(kept.tokens) - done
         if kept and kept.tokens:
             self.prefixes.keep(kept)

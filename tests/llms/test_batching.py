@@ -30,19 +30,22 @@ class Kept:
 
 
 class Counts:
-    """Writes for each text the number of its tokens. Where `gate` is given, it computes only as
-    often as that is released."""
+    """Writes for each text the number of its tokens, or what `of` makes of it. Where `gate` is
+    given, it computes only as often as that is released."""
 
-    def __init__(self, gate: threading.Semaphore | None = None):
+    def __init__(
+        self, gate: threading.Semaphore | None = None, of: Callable[[int], int] = lambda n: n
+    ):
         self.gate = gate
+        self.of = of
         self.passes: list[list[int]] = []
-        """How many tokens came to each text."""
+        """How many tokens came to each text, with those of its draft."""
         self.fails: Callable[[list[Any]], BaseException | None] = lambda _: None
 
     def room(self, tokens: int) -> Any:
         return Kept()
 
-    def read(self, texts: Sequence[Any], look: Callable[[], object]) -> list[int]:
+    def read(self, texts: Sequence[Any], look: Callable[[], object]) -> list[list[int]]:
         for _ in range(3):  # layers
             look()
         if self.gate:
@@ -50,10 +53,19 @@ class Counts:
                 look()
         if error := self.fails(list(texts)):
             raise error
-        self.passes.append([len(tokens) for _, tokens, _ in texts])
-        for kept, tokens, _ in texts:
-            kept.tokens.extend(tokens)
-        return [len(kept.tokens) if choice else -1 for kept, _, choice in texts]
+        self.passes.append([len(text.tokens) + len(text.draft) for text in texts])
+        return [self.written(text) for text in texts]
+
+    def written(self, text: Any) -> list[int]:
+        known = text.kept.tokens
+        known.extend(text.tokens)
+        ids: list[int] = []
+        for guessed in (*text.draft, None) if text.choice else ():
+            ids.append(self.of(len(known)))
+            if ids[-1] != guessed:
+                break
+            known.append(guessed)
+        return ids
 
 
 class Numbers:
@@ -257,7 +269,7 @@ def test_those_that_are_not_read_on_leave_room(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("error", [RuntimeError("out of memory"), SystemExit(1)], ids=repr)
 def test_an_error_is_raised_in_the_readers_of_that_pass(batch: Batch, error: BaseException) -> None:
     decoder: Any = batch._decoder
-    decoder.fails = lambda texts: error if len(texts[0][0].tokens) == 6 else None
+    decoder.fails = lambda texts: error if len(texts[0].kept.tokens) == 6 else None
     pieces: list[Any] = []
     with pytest.raises(ModelError, match="failed") as caught:
         pieces.extend(piece for piece in batch.stream(answer(5)) if piece)
@@ -283,7 +295,7 @@ def test_what_one_of_several_fails_by_is_not_the_others(
     """A pass that fails is computed again for each of them alone."""
     decoder: Any = gated._decoder
     error = RuntimeError("out of memory")
-    decoder.fails = lambda texts: error if any(len(tokens) == 7 for _, tokens, _ in texts) else None
+    decoder.fails = lambda texts: error if any(len(each.tokens) == 7 for each in texts) else None
     streams = [begun(gated.stream(answer(n, 4))) for n in (5, 7, 9)]
     gate.release(100)
     assert text(streams[0]) == "5 6 7 8 "
@@ -420,6 +432,61 @@ def test_many_come_and_go(batch: Batch) -> None:
         thread.join(GUARD)
         assert not thread.is_alive()
     assert wrong == []
+
+
+# Guessing
+
+
+@pytest.fixture
+def guessed(gate: threading.Semaphore) -> Iterator[Batch]:
+    """It writes 10, 11, 12, 13, 10, 11 and so on."""
+    batch = Batch(Counts(gate, lambda n: 10 + n % 4), "counting")
+    yield batch
+    gate.release(10**6)
+    until(lambda: not threads())
+
+
+def test_what_was_said_before_is_written_at_once(guessed: Batch, gate: threading.Semaphore) -> None:
+    gate.release(100)
+    pieces, completion = read(guessed.stream(answer([10, 11, 12, 13, 10, 11, 12, 13], 12)))
+    assert "".join(map(str, pieces)) == "10 11 12 13 " * 3
+    assert completion.usage
+    assert completion.usage.completion_tokens == guessed.steps == 12
+    # A token; the four that came since it stood last, and one; the same again; the last.
+    assert passes(guessed) == [[8], [5], [5], [1]]
+    assert len(guessed.prefixes._all[0].tokens) == 8 + 12 - 1
+
+
+def test_no_more_is_guessed_than_may_be_written(guessed: Batch, gate: threading.Semaphore) -> None:
+    gate.release(100)
+    assert text(guessed.stream(answer([10, 11, 12, 13], 3))) == "10 11 12 "
+    assert passes(guessed) == [[4], [2]]
+
+
+def test_what_was_guessed_wrongly_is_not_written(batch: Batch) -> None:
+    assert text(batch.stream(answer([5, 9, 9, 9, 9], 3))) == "5 6 7 "
+    assert passes(batch) == [[5], [2], [1]]
+
+
+def test_an_answer_ends_in_the_middle_of_what_was_guessed(
+    guessed: Batch, gate: threading.Semaphore
+) -> None:
+    gate.release(100)
+    prompt = [10, 11, 12, 13] * 2
+    pieces, completion = read(guessed.stream(answer(prompt, 12, ends=12)))
+    assert pieces == ["10 ", "11 ", "12 "]
+    assert completion.finish_reason == "stop"
+    assert guessed.steps == 3
+
+
+def test_the_more_answers_the_less_is_guessed(guessed: Batch, gate: threading.Semaphore) -> None:
+    streams = [begun(guessed.stream(answer([10, 11, 12, 13] * 4, 100))) for _ in range(4)]
+    gate.release(5)
+    until(lambda: len(passes(guessed)) == 5)
+    assert passes(guessed) == [[16], [5, 16], [3, 3, 16], [2, 2, 2, 16], [1, 1, 1, 1]]
+    gate.release(10**6)
+    for stream in streams:
+        stream.close()
 
 
 # Reading ahead

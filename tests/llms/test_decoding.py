@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rag.llms.decoding import Choice, Kept, Llama, choose
+from rag.llms.decoding import Choice, Kept, Llama, Text, choose
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +53,7 @@ def greedy(llama: Llama, kept: Kept, tokens: list[int], count: int) -> list[int]
     """What comes after `tokens`, which come to what is kept."""
     ids: list[int] = []
     for _ in range(count):
-        ids += llama.read([(kept, tokens, Choice())], look)
+        ids += llama.read([Text(kept, tokens, Choice())], look)[0]
         tokens = ids[-1:]
     return ids
 
@@ -97,21 +97,38 @@ def test_texts_of_any_length_are_read_together_and_in_pieces() -> None:
     kept = [llama.room(40) for _ in prompts]
     assert llama.read(
         [
-            (kept[0], prompts[0], Choice()),
-            (kept[1], prompts[1], Choice()),
-            (kept[2], prompts[2][:7], None),
+            Text(kept[0], prompts[0], Choice()),
+            Text(kept[1], prompts[1], Choice()),
+            Text(kept[2], prompts[2][:7]),
         ],
         look,
-    ) == [expected[0][0], expected[1][0], -1]
+    ) == [expected[0][:1], expected[1][:1], []]
     assert llama.read(
         [
-            (kept[0], expected[0][:1], Choice()),
-            (kept[2], prompts[2][7:], Choice()),
-            (kept[1], expected[1][:1], Choice()),
+            Text(kept[0], expected[0][:1], Choice(), expected[0][1:3]),
+            Text(kept[2], prompts[2][7:], Choice()),
+            Text(kept[1], expected[1][:1], Choice()),
         ],
         look,
-    ) == [expected[0][1], expected[2][0], expected[1][1]]
+    ) == [expected[0][1:4], expected[2][:1], expected[1][1:2]]
     assert kept[2].tokens == prompts[2]
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"), [(0, 0), (3, 0), (0, 3), (2, 1), (2, 3)], ids=lambda number: str(number)
+)
+@pytest.mark.parametrize("choice", [Choice(), Choice(1e-6, 5)], ids=["likeliest", "random"])
+def test_what_is_right_of_a_draft_is_taken(choice: Choice, right: int, wrong: int) -> None:
+    model = made()
+    expected = by_transformers(model, PROMPT, 12)
+    llama = Llama(model)
+    kept = llama.room(40)
+    assert llama.read([Text(kept, PROMPT, choice)], look) == [expected[:1]]
+    draft = [*expected[1 : right + 1], *[(id_ + 1) % 300 for id_ in expected[right + 1 :][:wrong]]]
+    (ids,) = llama.read([Text(kept, expected[:1], choice, draft)], look)
+    assert ids == expected[1 : right + 2]
+    assert kept.tokens == [*PROMPT, *expected[: right + 1]]
+    assert greedy(llama, kept, ids[-1:], 6) == expected[right + 2 : right + 8]
 
 
 def test_keys_and_values_of_another_text() -> None:
@@ -141,7 +158,7 @@ def test_what_look_raises_leaves_the_text_as_it_was() -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        llama.read([(kept, first[-1:], Choice())], ends)
+        llama.read([Text(kept, first[-1:], Choice())], ends)
     assert kept.tokens == before
     assert first + greedy(llama, kept, first[-1:], 3) == expected
 
@@ -178,7 +195,7 @@ def spoilt(value: float) -> Any:
 def test_the_likeliest_token() -> None:
     import torch
 
-    assert choose(torch.tensor([[0.0, 3, 1], [2, 1, 0]]), [Choice(), Choice()]) == [1, 0]
+    assert choose(torch.tensor([0.0, 3, 1]), Choice()) == 1
 
 
 @pytest.mark.parametrize(
@@ -198,13 +215,13 @@ def test_tokens_are_as_frequent_as_transformers_has_them(options: dict[str, Any]
     from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
     torch.manual_seed(3)
-    logits = torch.randn(1, 12) * 2
-    scores = TemperatureLogitsWarper(options["temperature"])(None, logits)
+    logits = torch.randn(12) * 2
+    scores = TemperatureLogitsWarper(options["temperature"])(None, logits[None])
     if options["top_k"]:
         scores = TopKLogitsWarper(options["top_k"])(None, scores)
     expected = TopPLogitsWarper(options["top_p"])(None, scores).softmax(-1)[0]
     count = 4000
-    ids = choose(logits.expand(count, -1), [Choice(**options)] * count)
+    ids = [choose(logits, Choice(**options)) for _ in range(count)]
     found = torch.bincount(torch.tensor(ids), minlength=12) / count
     assert (found[expected == 0] == 0).all()
     assert (found - expected).abs().max() < 4 * (0.25 / count) ** 0.5
