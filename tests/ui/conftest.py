@@ -1,5 +1,6 @@
 """The parts behind the page with a scripted model, and what the handlers are called with."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,14 +30,17 @@ def config(tmp_path: Path) -> Config:
     return Config(model=MODEL, embed_model="hash", data_dir=tmp_path / "data")
 
 
+def ship(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "sample.txt").write_text("The sample speaks of walnuts.")
+    return folder
+
+
 @pytest.fixture
 def samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """One sample document instead of those that ship."""
-    folder = tmp_path / "shipped"
-    folder.mkdir()
-    (folder / "sample.txt").write_text("The sample speaks of walnuts.")
-    monkeypatch.setattr(module, "SAMPLES", folder)
-    return folder
+    monkeypatch.setattr(module, "SAMPLES", ship(tmp_path / "shipped"))
+    return module.SAMPLES
 
 
 @pytest.fixture
@@ -50,9 +54,25 @@ def unstarted(config: Config, samples: Path, llm: ScriptedLLM) -> Iterator[Backe
         backend.samples.result().close()
 
 
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The index of the sample document, as a first start leaves it."""
+    folder = tmp_path_factory.mktemp("prepared")
+    shipped = folder / "shipped"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "SAMPLES", ship(shipped))
+        backend = Backend(Config(model=MODEL, embed_model="hash", data_dir=folder), HashEmbedding())
+        backend.embedding.start()
+        backend.samples.start()
+        backend.samples.result().close()
+        backend.close()
+    return folder / "samples"
+
+
 @pytest.fixture
-def backend(unstarted: Backend) -> Backend:
-    """A backend that is ready."""
+def backend(unstarted: Backend, prepared: Path) -> Backend:
+    """A backend that is ready. It finds its samples read: that takes a process for each test."""
+    shutil.copytree(prepared, unstarted.config.data_dir / "samples")
     unstarted.start()
     for part in unstarted.waiting_for(MODEL):
         part.result()
