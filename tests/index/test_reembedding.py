@@ -99,6 +99,6 @@ def test_one_that_is_open_elsewhere_is_not_touched(
     process = other_process(folder, "", "hash")
     assert process.stdout
     assert process.stdout.readline() == "open\n"
-    with pytest.raises(StoreError, match="in use by another process"):
+    with pytest.raises(StoreError, match="in use by process"):
         list(reembed(folder, Other()))
     process.communicate("\n", timeout=60)
