@@ -6,10 +6,10 @@ from pathlib import Path
 from statistics import median
 
 
-def takes_data(parser: ArgumentParser, *, required: bool = True) -> None:
+def takes_data(parser: ArgumentParser) -> None:
     """Adds `--data`, the one way by which a measurement gets its passages and questions."""
     says = "has squad/ and cranfield/, each with corpus.jsonl and questions.jsonl"
-    parser.add_argument("--data", type=Path, required=required, metavar="FOLDER", help=says)
+    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help=says)
 
 
 def spread(values: Sequence[float], form: str = ".2f") -> str:

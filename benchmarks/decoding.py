@@ -1,10 +1,11 @@
 """How fast the default model writes: Rivulet, transformers by itself, LlamaIndex and llama.cpp.
 
-    python -m benchmarks.decoding [--rounds N] [--no-peer]
-    python -m benchmarks.decoding --same N --data FOLDER
+    python -m benchmarks.decoding --data FOLDER [--rounds N] [--no-peer]
+    python -m benchmarks.decoding --data FOLDER --same N
 
-All compute with the same weights, one after another in each round. With --same, N answers to
-questions about the passages of FOLDER/squad (docs/evaluation.md) are compared with transformers'.
+All compute with the same weights, one after another in each round: an answer to a question about a
+passage of FOLDER/squad (docs/evaluation.md), of which there is much to guess ahead, and a story, of
+which there is little. With --same, N answers from passages are compared with transformers'.
 LlamaIndex and llama.cpp get environments of their own, as for `retrieval`. llama.cpp computes with
 the 4-bit file that the others' weights come from where there is no Hub, once for each number of
 threads that is asked for: several spin while they wait for each other, which takes a machine
@@ -13,6 +14,7 @@ without other work.
 
 import argparse
 import json
+import os
 import subprocess
 import threading
 import time
@@ -28,8 +30,9 @@ from platformdirs import user_cache_path
 
 from benchmarks import spread, takes_data
 from benchmarks.retrieval import PEERS, machine, peer_python, weights
+from rag.answering.prompts import TEXT_QA
 from rag.config import DEFAULT_MODEL
-from rag.evaluation.files import read_corpus, read_questions
+from rag.evaluation.files import Question, read_corpus, read_questions
 from rag.evaluation.metrics import contains
 from rag.llms.huggingface import HuggingFaceLLM
 from rag.types import ChatMessage
@@ -54,10 +57,6 @@ TOPICS = [
     "yak",
     "gnu",
 ]
-PASSAGE = (
-    "The river rises in the hills above the town and flows past the old mill to the sea. "
-    "Every spring the meadows on its banks are under water, and the herons come back. "
-) * 8
 HERE = Path(__file__).parent
 
 
@@ -79,9 +78,20 @@ Writer = Callable[[Sequence[str]], list[Run]]
 """Answers some prompts at the same time."""
 
 
-def prompt(topic: str) -> str:
-    """Some 330 tokens, not the same from their beginning on."""
-    return f"Write a long story about the {topic}, in this place:\n{PASSAGE}"
+def questions(data: Path, count: int) -> list[tuple[Question, str]]:
+    """Some that have an answer, and the prompt with the passage that it is in."""
+    corpus = {entry.id_: entry for entry in read_corpus(data / "squad" / "corpus.jsonl")}
+    all_ = read_questions(data / "squad" / "questions.jsonl", corpus.keys())
+    asked = [each for each in all_ if each.answers]
+    found = []
+    for each in asked[:: max(len(asked) // count, 1)][:count]:
+        (passage, *_) = (corpus[id_].text for id_ in each.grades)
+        found.append((each, TEXT_QA.format(context_str=passage, query_str=each.text)))
+    return found
+
+
+def story(topic: str) -> str:
+    return f"Write a long story about the {topic}."
 
 
 def plain_llm() -> HuggingFaceLLM:
@@ -175,14 +185,14 @@ def gguf() -> Path:
     return kept
 
 
-def speeds(writers: dict[str, Writer], rounds: int) -> str:
-    """A table; a speed is the median of the rounds, with the lowest and the highest."""
+def speeds(writers: dict[str, Writer], prompts: Sequence[str]) -> str:
+    """A table; a speed is the median over the prompts, with the lowest and the highest."""
     for write in writers.values():
-        write([prompt("moon")])
+        write([story("moon")])
     runs: dict[str, list[Run]] = {name: [] for name in writers}
-    for number in range(rounds):
+    for prompt in prompts:
         for name, write in writers.items():
-            runs[name] += write([prompt(TOPICS[number % len(TOPICS)])])
+            runs[name] += write([prompt])
     ours = runs["Rivulet"]
     lines = [
         "|  | ms a token | times as long as Rivulet | first token, s | times as long |",
@@ -216,18 +226,10 @@ def overhead(llm: HuggingFaceLLM, count: int = 2000) -> float:
 
 def same(data: Path, count: int) -> str:
     """How many answers are word for word transformers', and how many contain a gold answer."""
-    corpus = {entry.id_: entry for entry in read_corpus(data / "squad" / "corpus.jsonl")}
-    questions = read_questions(data / "squad" / "questions.jsonl", corpus.keys())
-    asked = [each for each in questions if each.answers]
-    asked = asked[:: max(len(asked) // count, 1)][:count]
     quick, plain = HuggingFaceLLM(), plain_llm()
     alike, golds = 0, {"Rivulet": 0, "transformers": 0}
-    for question in asked:
-        (passage, *_) = (corpus[id_].text for id_ in question.grades)
-        text = (
-            f"Context from my documents:\n-----\n{passage}\n-----\nUsing this context and not "
-            f"prior knowledge, answer the query in a full sentence.\nQuery: {question.text}"
-        )
+    asked = questions(data, count)
+    for question, text in asked:
         said = {
             name: "".join(
                 piece
@@ -248,14 +250,12 @@ def same(data: Path, count: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser("python -m benchmarks.decoding", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    takes_data(parser, required=False)
+    takes_data(parser)
     parser.add_argument("--same", type=int, metavar="N")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--llamacpp", type=int, nargs="*", default=[1, 2], metavar="THREADS")
     parser.add_argument("--no-peer", action="store_true", help="leave LlamaIndex and llama.cpp out")
     options = parser.parse_args()
-    if options.same and not options.data:
-        parser.error("--same takes its questions from --data")
     if options.same:
         print(f"{machine()}\n\n{same(options.data, options.same)}")
         return
@@ -265,7 +265,11 @@ def main() -> None:
         if not options.no_peer:
             for name, peer in peers(quick, options.llamacpp).items():
                 writers[name] = stack.enter_context(peer)
-        print(f"{machine(*() if options.no_peer else PEERS)}\n\n{speeds(writers, options.rounds)}")
+        print(f"{machine(*() if options.no_peer else PEERS)} Load {os.getloadavg()[0]:.1f}.")
+        passages = [text for _, text in questions(options.data, options.rounds)]
+        print(f"\nAn answer from a passage:\n\n{speeds(writers, passages)}")
+        stories = [story(topic) for topic in TOPICS[: options.rounds]]
+        print(f"\nA story:\n\n{speeds(writers, stories)}")
     print(f"\nFrom model to reader: {1e3 * overhead(quick):.3f} ms of the processor a token")
 
 

@@ -33,6 +33,7 @@ from rag.llms.batching import AHEAD, Answer, Batch
 from rag.llms.borrowing import borrowing
 from rag.llms.decoding import Choice, Llama
 from rag.llms.filters import StopSequences, open_tag
+from rag.llms.prefixes import Prefixes
 from rag.llms.protocol import HEARTBEAT, TextStream, check_options
 from rag.llms.relay import Pieces, drain
 from rag.llms.writing import Writer
@@ -81,10 +82,10 @@ class HuggingFaceLLM:
     not given is what the model's authors state, which for the default model is greedy decoding.
     The attribute `model_name` is the name without its owner or folder.
 
-    A Llama on a CPU that chooses by `temperature`, `top_k` and `top_p` alone is computed quickly:
-    answers are written together, and what was read of a prompt is known when another begins the
-    same. Of other models one answer is computed at a time; others wait in the order of asking,
-    or go on while it waits for its reader. `steps` counts the tokens computed in all answers
+    What was read of a prompt is known when another begins the same. A Llama on a CPU that chooses
+    by `temperature`, `top_k` and `top_p` alone is computed quickly, all answers together. Of other
+    models one answer is computed at a time; others wait in the order of asking, or go on while it
+    waits for its reader. `steps` counts the tokens computed in all answers
     together. Raises ConfigurationError, and ModelUnavailableError when it cannot be had or loaded.
     """
 
@@ -138,6 +139,7 @@ class HuggingFaceLLM:
             self._model._supports_default_dynamic_cache()
             and "past_key_values" in inspect.signature(self._model.forward).parameters
         )
+        self._prefixes = Prefixes()
         self._steps = 0
         self._line: Line = deque()
         self._borrowed = borrowing(self._generate)
@@ -252,6 +254,7 @@ class HuggingFaceLLM:
 
     def forget(self) -> None:
         """Drop what is kept of prompts and answers to begin others sooner."""
+        self._prefixes = Prefixes()
         if self._batch:
             self._batch.forget()
 
@@ -288,16 +291,21 @@ class HuggingFaceLLM:
                 hand_over(Prefill(read, length))
 
         piece = PIECE if length > PIECE and not self.is_small else None
+        watched = self._watched(look, piece)
+        cache = watched.get("past_key_values") if self._steps_singly else None
+        if cache is not None:
+            self._prefixes.begin(cache, ids)
         writer = Writer(self._tokenizer, stops, hand_over)
+        streamer = _Streamer(writer, step)
         try:
             with torch.inference_mode(), suppress(_Ended):
                 self._model.generate(
                     input_ids=prompt,
                     attention_mask=torch.ones_like(prompt),
                     **self._options(temperature),
-                    **self._watched(look, piece),
+                    **watched,
                     max_new_tokens=max_tokens,
-                    streamer=_Streamer(writer, step),
+                    streamer=streamer,
                 )
         finally:
             writer.end()
@@ -306,6 +314,10 @@ class HuggingFaceLLM:
             finish = "stopped"
         elif writer.last_id in self._ends or stops.stopped:
             finish = "stop"
+        if finish != "stopped" and cache is not None and cache.is_cut_anywhere:
+            del cache.look
+            cache.tokens = [*ids, *streamer.ids][: cache.get_seq_length()]
+            self._prefixes.keep(cache)
         return Completion(finish, Usage(length, writer.count))
 
     def _prompt(self, messages: Sequence[ChatMessage], max_tokens: int) -> tuple[str, list[int]]:
@@ -380,6 +392,15 @@ class HuggingFaceLLM:
         )
         return Choice(temperature, top_k, top_p)
 
+    @property
+    def _steps_singly(self) -> bool:
+        """Whether `generate` computes token by token: where it guesses ahead, it leaves keys and
+        values of tokens that were wrong."""
+        options = copy.deepcopy(self._stated)
+        options.update(**self._generate_kwargs)
+        mode = options.get_generation_mode(self._generate_kwargs.get("assistant_model"))
+        return mode in ("greedy_search", "sample")
+
     def _watched(self, look: Callable[[int], None], piece: int | None) -> dict[str, Any]:
         """Options of `generate` with which `look` is called in each layer, with the number of
         tokens that were read before. There are none where the model or its options have a cache
@@ -433,11 +454,28 @@ def _tokenizer_path(name: str, models_dir: Path) -> Path:
 @functools.cache
 def _watched_cache() -> Any:
     """A cache of keys and values that calls its `look` before each layer adds to it: there is no
-    other place at which reading a prompt can be ended."""
+    other place at which reading a prompt can be ended. `Prefixes` can keep it, with its tokens."""
     from transformers import DynamicCache
+    from transformers.cache_utils import DynamicLayer
 
     class Watched(DynamicCache):  # type: ignore[misc]
         look: Callable[[int], None]
+        tokens: list[int]
+
+        @property
+        def is_cut_anywhere(self) -> bool:
+            """Whether a beginning of it is all that is there of that beginning."""
+            return all(
+                type(layer) is DynamicLayer and layer.is_initialized for layer in self.layers
+            )
+
+        @property
+        def size(self) -> int:
+            return sum(layer.keys.nbytes + layer.values.nbytes for layer in self.layers)
+
+        def take(self, other: Any, length: int) -> None:
+            for own, kept in zip(self.layers, other.layers, strict=True):
+                own.update(kept.keys[..., :length, :], kept.values[..., :length, :])
 
         def update(self, keys: Any, values: Any, layer_idx: int, *args: Any, **kwargs: Any) -> Any:
             self.look(self.get_seq_length(layer_idx))
@@ -458,12 +496,14 @@ class _Streamer:
         self._writer = writer
         self._step = step
         self._prompt_seen = False
+        self.ids: list[int] = []
 
     def put(self, ids: Any) -> None:
         if not self._prompt_seen:  # `generate` hands over the prompt first
             self._prompt_seen = True
             return
         for id_ in ids.flatten().tolist():
+            self.ids.append(id_)
             ended = self._writer.write(id_)
             if self._step() or ended:
                 raise _Ended

@@ -403,7 +403,7 @@ def test_a_folder_of_words_that_another_process_has_says_so(
     other: Other, opened: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store_module, "PATIENCE", 0.1)
-    with pytest.raises(StoreError, match="in use by another process"):
+    with pytest.raises(StoreError, match="in use by process"):
         opened("other")
 
 

@@ -53,10 +53,10 @@ def quick(models_dir: Path) -> HuggingFaceLLM:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_kept(quick: HuggingFaceLLM) -> None:
+def _nothing_kept(quick: HuggingFaceLLM, plain: HuggingFaceLLM) -> None:
     """What is counted does not depend on the tests before."""
-    assert quick._batch
     quick.forget()
+    plain.forget()
 
 
 ASKED = [ChatMessage("user", "Write a story about a fox.")]
@@ -718,6 +718,52 @@ def test_a_conversation_goes_on_from_what_was_computed(
     assert quick._batch.read - before == later.usage.prompt_tokens
 
 
+def counted_tokens(monkeypatch: pytest.MonkeyPatch, llm: HuggingFaceLLM) -> list[int]:
+    """How many are given to each pass through a model of transformers."""
+    forward = llm._model.forward
+    counts: list[int] = []
+
+    @functools.wraps(forward)
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        counts.append(kwargs["input_ids"].shape[1])
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(llm._model, "forward", counting)
+    return counts
+
+
+def test_transformers_goes_on_from_what_was_computed(
+    plain: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conversation = list(LONG)
+    pieces, completion = read(plain.stream(conversation, max_tokens=12))
+    assert completion.usage
+    conversation += [ChatMessage("assistant", "".join(map(str, pieces))), *ASKED]
+    counts = counted_tokens(monkeypatch, plain)
+    known, later = read(plain.stream(conversation, max_tokens=12))
+    assert later.usage
+    assert counts[0] < later.usage.prompt_tokens - completion.usage.prompt_tokens
+    assert counts[1:] == [1] * 11
+    (kept,) = plain._prefixes._all
+    assert len(kept.tokens) == later.usage.prompt_tokens + 11
+    assert kept.size == 2 * 30 * 3 * 64 * 4 * len(kept.tokens)
+    plain.forget()
+    counts.clear()
+    assert read(plain.stream(conversation, max_tokens=12))[0] == known
+    assert counts[0] == later.usage.prompt_tokens
+
+
+def test_nothing_is_kept_where_transformers_guesses_ahead(
+    plain: HuggingFaceLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It leaves keys and values of tokens that were wrong: going on from them gave other words."""
+    usual, _ = read(plain.stream(LONG, max_tokens=12))
+    plain.forget()
+    monkeypatch.setattr(plain, "_generate_kwargs", {"prompt_lookup_num_tokens": 4})
+    assert read(plain.stream(LONG, max_tokens=12))[0] == usual
+    assert plain._prefixes._all == []
+
+
 def test_a_prompt_is_read_before_it_is_asked(quick: HuggingFaceLLM, plain: HuggingFaceLLM) -> None:
     assert quick._batch
     quick.prefill([ChatMessage("user", LONG[0].content[:-20])])
@@ -741,6 +787,7 @@ def test_a_model_that_is_not_small_reads_in_pieces_and_tells_how_far_it_is(
     whole, completion = read(plain.stream(LONG, max_tokens=12))
     assert completion.usage
     length = completion.usage.prompt_tokens
+    plain.forget()
     monkeypatch.setattr(plain, "is_small", False)
     monkeypatch.setattr(huggingface, "PIECE", 200)
     pieces: list[Any] = list(plain.stream(LONG, max_tokens=12))
