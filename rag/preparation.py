@@ -26,10 +26,20 @@ class Preparation(Generic[T]):
         self._make = make
         self._result: T | None = None
         self._finished = threading.Event()
+        self._failed = threading.Lock()
+        """Held by whoever tries again."""
 
     def start(self) -> Self:
         threading.Thread(target=self._run, name=f"prepare {self.name}", daemon=True).start()
         return self
+
+    def again(self) -> None:
+        """Start once more where it has failed: what was in its way may be gone."""
+        with self._failed:
+            if self.error:
+                self._finished.clear()  # first: who sees no error waits
+                self.error = None
+                self.start()
 
     @property
     def ready(self) -> bool:

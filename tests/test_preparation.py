@@ -47,6 +47,27 @@ def test_it_tells_its_progress_and_then_its_result(gate: threading.Event) -> Non
     assert preparation.status == "the model is ready"
 
 
+def test_what_has_failed_can_be_tried_again() -> None:
+    in_the_way = True
+
+    def make(report: Report) -> str:
+        if in_the_way:
+            raise RivuletError("Something is in the way.")
+        return "made"
+
+    preparation = Preparation("x", make).start()
+    for _ in range(2):
+        with pytest.raises(RivuletError, match="in the way"):
+            preparation.result()
+        preparation.again()
+    in_the_way = False
+    preparation.wait()
+    preparation.again()
+    assert preparation.result() == "made"
+    preparation.again()
+    assert preparation.result() == "made"
+
+
 def test_nothing_runs_before_start() -> None:
     ran = threading.Event()
     preparation = Preparation("x", lambda report: ran.set())

@@ -177,10 +177,13 @@ class Backend:
         return self.reranking.result() if self.reranking else None
 
     def waiting_for(self, model: str, scope: str = "all") -> Sequence[Preparation[Any]]:
-        """What has to be ready before a question to `model` can be answered: the model last."""
+        """What has to be ready before a question to `model` can be answered: the model last. What
+        has failed is tried again."""
         searching: Sequence[Preparation[Any]] = () if scope == "none" else self._searching
         if scope == "mine":
             searching = [part for part in searching if part is not self.samples]
+        for part in searching:
+            part.again()
         return (*searching, self.catalog.prepare(model))
 
     def pending(self) -> Preparation[Any] | None:

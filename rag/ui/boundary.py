@@ -7,8 +7,11 @@ to anyone else it is not there. Everything is known for as long as it is used, a
 
 import asyncio
 import json
+import logging
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -20,6 +23,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from rag.ui.disk import Disk
 from rag.ui.identity import COOKIE, person, token_of, username
 from rag.ui.login import ADDRESS
+
+logger = logging.getLogger(__name__)
 
 API = "/gradio_api/"
 READ = {
@@ -83,9 +88,12 @@ NOT_YOURS = "This belongs to someone else, or is not there any more. Load the pa
 class Boundary:
     """ASGI middleware behind `Identity`, in front of Gradio."""
 
-    def __init__(self, app: ASGIApp, disk: Disk):
+    def __init__(self, app: ASGIApp, disk: Disk, uploads_dir: Path):
         self.app = app
         self.disk = disk
+        self.uploads_dir = uploads_dir
+        """Where Gradio writes what is uploaded."""
+        self._uploading = 0
         self.tabs = Known()
         self.events = Known()
         self.uploads = Known()
@@ -103,7 +111,27 @@ class Boundary:
             answer = JSONResponse({"detail": no.reason, "error": no.reason}, no.status)
             await answer(scope, receive, send)
             return
-        await self.app(scope, receive, send)
+        if get_route_path(scope).rstrip("/") == f"{API}upload":
+            await self._upload_is_kept(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _upload_is_kept(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Where it cannot be, that is said; half of it does not stay."""
+        self._uploading += 1
+        try:
+            await self.app(scope, receive, send)
+        except OSError as error:
+            logger.error("What was uploaded cannot be kept in %s: %s", self.uploads_dir, error)
+            reason = (
+                f"The file could not be kept: {error.strerror or error}. See that the disk has "
+                f"room and can be written to, and add it again."
+            )
+            await JSONResponse({"detail": reason, "error": reason}, 507)(scope, receive, send)
+        finally:
+            self._uploading -= 1
+            if not self._uploading:  # or it may be another one's
+                await asyncio.to_thread(_drop_halves, self.uploads_dir)
 
     async def _checked(
         self, request: HTTPConnection, who: str, receive: Receive, send: Send
@@ -195,6 +223,14 @@ class Boundary:
             self.events.give(event, who)
             # Gradio calls the tab of a program that names none after the event.
             self.tabs.give(event, who)
+
+
+def _drop_halves(folder: Path) -> None:
+    """Remove what Gradio has begun to write of uploads: what is whole has a folder of its own."""
+    for file in folder.glob("*"):
+        if file.is_file():
+            with suppress(OSError):
+                file.unlink()
 
 
 def _no_other_site(request: HTTPConnection) -> None:

@@ -370,6 +370,14 @@ class Chat:
                 await asyncio.sleep(max(GLANCE, told + step - time.monotonic()))
             if busy and look.conversation is writing.conversation:
                 yield self.view(look)
+            if writing.unsaved:
+                gr.Warning(
+                    look.say(
+                        "The conversation could not be saved: {reason}. It stays here until the "
+                        "program ends, and is saved with the next answer, if that can be.",
+                        reason=writing.unsaved,
+                    )
+                )
             # What is yielded last is sent once more at the end, and whole.
             yield NOTHING
 

@@ -1,5 +1,6 @@
 """How much room the sessions take on the disk, and how much they may. Knows nothing of gradio."""
 
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -10,8 +11,12 @@ FRESH = 20.0
 """Seconds after which it is looked again how much is there."""
 
 
+SPARE = 20_000_000
+"""Bytes of the disk that are left free: for conversations, and for what Chroma writes besides."""
+
+
 class Disk:
-    """The room below some folders: `limit` bytes in all, 0 for no limit."""
+    """The room below some folders: `limit` bytes in all, 0 for as much as the disk has."""
 
     def __init__(self, *folders: Path, limit: int, setting: str):
         self.folders, self.limit, self.setting = folders, limit, setting
@@ -27,6 +32,8 @@ class Disk:
     def refuses(self, coming: int) -> str:
         """Why there is no room for so many bytes more; "" where there is. They count from now on,
         before they are there."""
+        if _free(self.folders[0]) < coming + SPARE:
+            return "There is no room for it: the disk is full. Make room on it, then add it again."
         if not self.limit:
             return ""
         with self._lock:
@@ -40,6 +47,15 @@ class Disk:
                 )
             self._coming += coming
         return ""
+
+
+def _free(folder: Path) -> float:
+    """Bytes that can be written on its disk; the folder need not be there yet."""
+    there = next((each for each in (folder, *folder.parents) if each.exists()), folder)
+    try:
+        return shutil.disk_usage(there).free
+    except OSError:  # writing will tell
+        return float("inf")
 
 
 def size_of(folder: Path) -> int:

@@ -363,7 +363,7 @@ def launch(
             app_kwargs={
                 "middleware": [
                     Middleware(Identity, root_path=config.root_path),
-                    Middleware(Boundary, disk=Disk.of(config)),
+                    Middleware(Boundary, disk=Disk.of(config), uploads_dir=uploads_dir(config)),
                 ],
                 "routes": routes,
             },

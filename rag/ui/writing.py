@@ -66,6 +66,8 @@ class Writing:
     """Counts what has changed."""
     over: bool = False
     """Nothing changes any more."""
+    unsaved: str = ""
+    """Why the conversation could not be saved; empty where it was."""
     watching: list[str] = field(default_factory=list)
     """The tabs that look on."""
     _seen: float = field(default_factory=time.monotonic)
@@ -215,10 +217,12 @@ class Writing:
 
     def keep(self) -> None:
         """Save the conversation. An answer is given also where the disk is full."""
+        self.unsaved = ""
         try:
             self.session.keep(self.conversation)
-        except OSError:
-            logger.exception("The conversation in %s cannot be saved", self.session.folder)
+        except OSError as error:
+            self.unsaved = error.strerror or str(error)
+            logger.error("A conversation in %s cannot be saved: %s", self.session.folder, error)
 
     @property
     def _is_last(self) -> bool:

@@ -7,13 +7,15 @@ how long it takes to embed a text with the word `SLOW`.
 
 import dataclasses
 import os
-import resource
-import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import httpx
 
@@ -56,13 +58,32 @@ def main(data_dir: Path) -> None:
     app.serve(config, "127.0.0.1", share=False, open_browser=False)
 
 
+@contextmanager
+def uploading(port: int, name: str, length: int) -> Iterator[socket.socket]:
+    """An upload that has begun, and whose so many bytes are sent by the test, if it sends them."""
+    begin = f'--b\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
+    head = (
+        "POST /gradio_api/upload HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; "
+        f"boundary=b\r\nContent-Length: {len(begin) + length}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as upload:
+        upload.sendall((head + begin).encode())
+        yield upload
+
+
+def halves(data_dir: Path) -> list[Path]:
+    """What Gradio has begun to write of uploads; for each whole one it makes an empty file as well."""
+    return [file for file in data_dir.glob("uploads/*/tmp*") if file.stat().st_size]
+
+
 class Program:
-    """A process of it, which is started, killed, and started again with the same data.
+    """A process of it, which is started, killed, and started again with the same data; as a context
+    it is ended at the end.
 
     `before` is put before its command: what confines it.
     """
 
-    def __init__(self, data_dir: Path, *before: str, **env: str):
+    def __init__(self, data_dir: Path, *before: str):
         self.data_dir, self.before = data_dir, before
         self.port = free_port()
         self.log = data_dir.with_name("log")
@@ -74,11 +95,22 @@ class Program:
             "PYTHONUNBUFFERED": "1",
             "RAG_QUESTIONS_PER_MINUTE": "1000",
         }
-        self.start(**env)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
 
     def start(self, **env: str) -> None:
         self.begin(**env)
-        self.wait_until_ready()
+        self.wait_until("ready")
 
     def begin(self, **env: str) -> None:
         command = [sys.executable, "-m", "tests.faults.program", str(self.data_dir)]
@@ -87,9 +119,11 @@ class Program:
                 [*self.before, *command], cwd=ROOT, env=self.env | env, stdout=log, stderr=log
             )
 
-    def wait_until_ready(self) -> None:
+    def wait_until(self, *states: str) -> None:
+        """Until its health is one of these."""
         until = time.monotonic() + PATIENCE
-        while self.health().get("status") != "ready":
+        while self.health().get("status") not in states:
+            assert self.process
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < until, self.log.read_text()
             time.sleep(0.05)
@@ -109,22 +143,22 @@ class Program:
         """Somebody new at the page."""
         return Tab(httpx.Client(base_url=self.address, timeout=PATIENCE))
 
-    def room(self, free: bool) -> None:
-        """Let it write files, or none at all."""
-        _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (most if free else 0, most))
+    @property
+    def pid(self) -> int:
+        assert self.process
+        return self.process.pid
 
     def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
+        if self.process:
+            self.process.kill()
+            self.process.wait()
 
     def stop(self) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
+        if self.process:
+            self.process.terminate()
+            with suppress(subprocess.TimeoutExpired):
                 self.process.wait(PATIENCE)
-            finally:
-                self.kill()
+            self.kill()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ import pytest
 from tests.browser.conftest import free_port
 from tests.deploying.tab import PATIENCE
 from tests.documents.makers import pdf
-from tests.faults.program import ROOT, SLOW, Program
+from tests.documents.test_isolation import within
+from tests.faults.program import ROOT, SLOW, Program, halves, uploading
 from tests.test_main import HASHED
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="nothing kills there like this")
@@ -25,9 +26,10 @@ CUT_OFF = "cut off: the connection or the program ended"
 class Killed:
     """A program that was killed while it wrote an answer and took in files, and started again."""
 
-    def __init__(self, folder: Path):
-        self.program = Program(folder / "data", WORD_SECONDS="0.2", EMBED_SECONDS="600")
-        self.me = self.program.tab()
+    def __init__(self, program: Program):
+        self.program = program
+        program.start(WORD_SECONDS="0.2", EMBED_SECONDS="600")
+        self.me = program.tab()
         self.me.adds("heron.pdf", pdf("The heron is grey."))
         self.me.sees_in_the_end("heron.pdf is ready")
         self.me.adds("slow.pdf", pdf(f"The tar runs like {SLOW}."))
@@ -36,10 +38,9 @@ class Killed:
         with suppress(httpx.HTTPError):  # the stream breaks off
             for _, line in self.me.begins(QUESTION):
                 if "word3" in line:
-                    self.program.kill()
-        assert self.program.process.returncode
-        self.left = files(self.program.data_dir)
-        self.program.start()
+                    program.kill()
+        self.left = files(program.data_dir)
+        program.start()
         self.me.read_config()
 
     @property
@@ -54,9 +55,8 @@ def files(folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killed]:
-    killed = Killed(tmp_path_factory.mktemp("killed"))
-    yield killed
-    killed.program.stop()
+    with Program(tmp_path_factory.mktemp("killed") / "data") as program:
+        yield Killed(program)
 
 
 def test_killed_in_mid_answer_it_says_so_and_answers_again(killed: Killed) -> None:
@@ -118,7 +118,7 @@ def test_another_process_is_told_which_one_has_the_folder(killed: Killed, tmp_pa
         "ask": run("-c", HASHED, "ask", "Of what colour?", "--storage-dir", index),
         "check of one": run("-m", "rag", "check", "--storage-dir", index),
     }
-    named = f"in use by process {killed.program.process.pid} on "
+    named = f"in use by process {killed.program.pid} on "
     for what, process in tried.items():
         output, errors = process.communicate(timeout=PATIENCE)
         assert named in output + errors, what
@@ -127,3 +127,11 @@ def test_another_process_is_told_which_one_has_the_folder(killed: Killed, tmp_pa
         assert "Traceback" not in errors
     assert not (tmp_path / "copy.tar.gz").exists()
     assert "heron.pdf" in killed.me.answer("Of what colour is the heron?", "mine")
+
+
+def test_half_an_upload_is_not_kept(killed: Killed) -> None:
+    """Of somebody who goes away in the middle of it."""
+    with uploading(killed.program.port, "half.txt", 1_000_000) as upload:
+        upload.sendall(b"x" * 500_000)
+        within(PATIENCE, lambda: halves(killed.program.data_dir))
+    within(PATIENCE, lambda: not halves(killed.program.data_dir))

@@ -512,7 +512,8 @@ class TestErrors:
     ) -> None:
         with monkeypatch.context() as patch:
             full(patch)
-            page.ask("Why?")
+            with pytest.warns(UserWarning, match="could not be saved: No space left on device"):
+                page.ask("Why?")
         assert page.said == ANSWER
         assert "cannot be saved" in caplog.text
         assert not page.conversation.lock.locked()

@@ -34,5 +34,11 @@ def test_what_is_there_counts(tmp_path: Path) -> None:
     assert "1 MB" in Disk.of(config).refuses(0)
 
 
-def test_without_a_limit_nothing_is_refused(tmp_path: Path) -> None:
-    assert Disk(tmp_path, limit=0, setting="RAG_X").refuses(10**15) == ""
+def test_without_a_limit_there_is_as_much_as_the_disk_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(tmp_path / "not" / "there", limit=0, setting="RAG_X")
+    assert disk.refuses(1_000_000) == ""
+    assert "the disk is full" in disk.refuses(10**15)
+    monkeypatch.setattr(module, "SPARE", 10**15)
+    assert "the disk is full" in disk.refuses(0)
