@@ -72,7 +72,7 @@ def uploading(port: int, name: str, length: int) -> Iterator[socket.socket]:
 
 
 def halves(data_dir: Path) -> list[Path]:
-    """What Gradio has begun to write of uploads; for each whole one it makes an empty file as well."""
+    """What Gradio has begun to write of uploads; for each whole one it makes an empty file, too."""
     return [file for file in data_dir.glob("uploads/*/tmp*") if file.stat().st_size]
 
 
