@@ -457,7 +457,7 @@ def test_08_streams_of_the_local_model_that_failed(
     def failing(*args: Any, **kwargs: Any) -> Any:
         nonlocal passes
         passes += 1
-        if passes % 3 == 0:
+        if passes % 4 in (3, 0):  # a pass that fails is tried once more
             raise RuntimeError("out of memory")
         return read(*args, **kwargs)
 

@@ -307,12 +307,12 @@ def forced(monkeypatch: pytest.MonkeyPatch, llm: HuggingFaceLLM, text: str) -> l
     at = 0
 
     @functools.wraps(read)
-    def forcing(texts: Any, look: Any) -> list[int]:
+    def forcing(texts: Any, look: Any) -> list[list[int]]:
         nonlocal at
-        if read(texts, look) == [-1]:  # a piece of the prompt
-            return [-1]
+        if read([each._replace(draft=()) for each in texts], look) == [[]]:  # of the prompt
+            return [[]]
         at += 1
-        return [ids[at - 1]]
+        return [[ids[at - 1]]]
 
     monkeypatch.setattr(llm._llama, "read", forcing)
     return [llm._tokenizer.decode([id_]) for id_ in ids[:-1]]

@@ -114,10 +114,10 @@ def writes(monkeypatch: pytest.MonkeyPatch, llm: HuggingFaceLLM, ids: list[int])
 
     left = list(ids)
 
-    def read(texts: list[Any], look: Any) -> list[int]:
-        for kept, tokens, _ in texts:
-            kept.tokens.extend(tokens)
-        return [left.pop(0) if left else llm._tokenizer.eos_token_id]
+    def read(texts: list[Any], look: Any) -> list[list[int]]:
+        for text in texts:
+            text.kept.tokens.extend(text.tokens)
+        return [[left.pop(0) if left else llm._tokenizer.eos_token_id]]
 
     if llm._batch:
         monkeypatch.setattr(llm._llama, "read", read)

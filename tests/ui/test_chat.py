@@ -150,7 +150,8 @@ class TestAsking:
         backend.catalog.put("fast", ScriptedLLM("word " * 5000, tokens_per_second=1000))
         page.ask("Why?", model="slow")
         grown = {text for text in map(said, page.states) if text.startswith("word")}
-        assert len(grown) == 8
+        assert "word" in grown
+        assert len(grown) > 5  # on a busy machine two may come together
         page.states.clear()
         begun = time.monotonic()
         page.ask("Why?", model="fast")
