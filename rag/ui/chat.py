@@ -38,8 +38,8 @@ nobody reads so fast."""
 GLANCE = 0.02
 """Seconds between two looks at whether anything has changed."""
 ALIVE = 1.0
-"""Seconds after which Gradio is given something while the model is silent: only then does it see
-that the tab has gone."""
+"""Seconds after which something is sent while the model is silent: only then does Gradio see that
+the tab has gone, and the page that the connection has not."""
 PATIENCE = 5.0
 """Seconds that a running answer is given to end."""
 TYPING = 0.2
@@ -363,8 +363,9 @@ class Chat:
                     yield tree, *others
                 if time.monotonic() - told > ALIVE:
                     told = time.monotonic()
-                    # Gradio sends what differs from the state before: here nothing.
-                    yield tree, gr.skip(), gr.skip()
+                    # Gradio sends what differs from the state before: a number.
+                    alive = tree if tree == gr.skip() else {**tree, "alive": told}
+                    yield alive, gr.skip(), gr.skip()
                 if over:
                     break
                 await asyncio.sleep(max(GLANCE, told + step - time.monotonic()))

@@ -95,6 +95,7 @@ const speak = () => {
 // The end stays in sight while the answer grows, unless the reader has gone up to read.
 let turns = 0;
 const show = () => {
+  place.heard = performance.now();
   const parts = props.value?.parts ?? [];
   const asked = parts.length > turns && turns > 0;
   const atEnd = place.scrollHeight - place.scrollTop - place.clientHeight < 100;

@@ -44,7 +44,8 @@ class Identity:
         # Only the page itself gives out identities, and what programs read first in its place:
         # all other requests come after it. A proxy may have left the path as it was.
         begins = scope["path"].removeprefix(self.root_path) in ("", "/", "/config")
-        fresh = secrets.token_urlsafe(32) if begins and not known else None
+        # One that is known is given again: its year begins with each visit.
+        given = (known or secrets.token_urlsafe(32)) if begins else None
         # Several proxies, several schemes: the first is the browser's.
         proto = request.headers.get("x-forwarded-proto", scope["scheme"])
         https = proto.split(",")[0].strip() == "https"
@@ -55,11 +56,11 @@ class Identity:
                 answer["Content-Security-Policy"] = POLICY
                 answer["Referrer-Policy"] = "no-referrer"
                 answer["X-Content-Type-Options"] = "nosniff"
-                if fresh:
+                if given:
                     # In the frame of another site, as on a Space, only such a cookie is kept.
                     site = "SameSite=None; Secure; Partitioned" if https else "SameSite=Lax"
                     kept = f"Path={self.root_path or '/'}; Max-Age={YEAR}"
-                    answer.append("Set-Cookie", f"{COOKIE}={fresh}; {kept}; HttpOnly; {site}")
+                    answer.append("Set-Cookie", f"{COOKIE}={given}; {kept}; HttpOnly; {site}")
             await send(message)
 
         await self.app(scope, receive, with_headers)

@@ -39,8 +39,12 @@ HERE = Path(__file__).parent
 STYLES = HERE / "style.css", HERE / "viewer.css"
 CONTROLS = (HERE / "controls.js").read_text("utf-8")
 CONVERSATION = CONTROLS + (HERE / "conversation.js").read_text("utf-8")
-PAGE = (HERE / "page.js").read_text("utf-8")
+SCRIPTS = [(HERE / name).read_text("utf-8") for name in ("page.js", "connection.js")]
 DOWNLOAD = (HERE / "download.js").read_text("utf-8")
+LOST = (
+    "The connection to Rivulet is lost. What you typed is kept; the page comes back by itself as "
+    "soon as it can."
+)
 FORGET = (
     "Remove all documents and conversations of this browser from the disk? This cannot be undone."
 )
@@ -296,9 +300,20 @@ def build(programs: Programs) -> gr.Blocks:
 
 def _confirming(question: str) -> str:
     """A script that asks this in the language of the page."""
-    said = {code: known.get(question, question) for code, known in translations().items()}
-    asked = f"{json.dumps(said)}[document.documentElement.lang] ?? {json.dumps(question)}"
-    return f"() => confirm({asked})"
+    return f"() => confirm({_said_there(question)})"
+
+
+def _said_there(text: str) -> str:
+    """An expression of a script: `text` in the language of the page."""
+    said = {code: known.get(text, text) for code, known in translations().items()}
+    return f"({json.dumps(said)}[document.documentElement.lang] ?? {json.dumps(text)})"
+
+
+def _scripts() -> str:
+    """What runs once in each page."""
+    calls = "".join(f"({script.rstrip()})();" for script in SCRIPTS)
+    languages = json.dumps(sorted(translations()))
+    return f"() => {{{calls}}}".replace("LANGUAGES", languages).replace("LOST", _said_there(LOST))
 
 
 def _scopes(value: str, say: Say) -> Any:
@@ -349,6 +364,8 @@ def launch(
             run_history=False,
             strict_cors=True,
             ssr_mode=False,
+            # Gradio would ask itself for the page, and give up where that takes three seconds.
+            _frontend=False,
             # Over this Gradio refuses the whole batch, so the real limit is left to ingestion.
             max_file_size=10 * config.max_file_mb * 1_000_000,
             auth_message=(
@@ -357,7 +374,7 @@ def launch(
             ),
             theme=theme(),
             css_paths=list(STYLES),
-            js=PAGE.replace("LANGUAGES", json.dumps(sorted(translations()))),
+            js=_scripts(),
             i18n=TEXTS,
             root_path=config.root_path or None,
             app_kwargs={

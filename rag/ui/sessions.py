@@ -38,6 +38,8 @@ PATIENCE = 10.0
 """Seconds that deleting a conversation waits for the answer in it to end."""
 MANY_TABS = 100
 """Tabs of a browser, of which it is known what they show."""
+AFTER = 0.001
+"""Seconds by which a conversation that changes is later than all others."""
 NOTED = 600.0
 """Seconds after which a further visit is noted on the disk."""
 LEFT = 3600.0
@@ -157,8 +159,11 @@ class Session:
     def keep(self, conversation: Conversation) -> None:
         """Write a conversation that has changed, wholly or not at all, and no other. One that was
         deleted meanwhile stays so; of one without turns nothing stays. Raises OSError."""
-        conversation.changed = time.time()
-        self._write(conversation)
+        with self.writing:
+            others = [each.changed for each in self._all().values() if each.key != conversation.key]
+            # After all others, also where the clock was set back.
+            conversation.changed = max([time.time(), *(each + AFTER for each in others)])
+            self._write(conversation)
 
     def rename(self, key: object, title: str) -> None:
         """Give a conversation a title; where that is blank it is named after its first question

@@ -41,8 +41,11 @@ TOO_LONG = (
     "The answer took longer than it may here, and was ended. Ask for less, or choose a faster "
     "model."
 )
-UNWATCHED = 20.0
-"""Seconds without anybody looking on after which an answer is stopped: a reload is much shorter."""
+UNWATCHED = 120.0
+"""Seconds without anybody looking on after which an answer is stopped: a telephone whose screen
+goes dark, or a train in a tunnel, is back before."""
+KEPT = 2.0
+"""Seconds after which what has come of an answer is on the disk."""
 
 
 @dataclass(eq=False)
@@ -185,12 +188,17 @@ class Writing:
 
     def _read(self, events: Events) -> None:
         answer = self.answer
-        until = time.monotonic() + self.backend.config.answer_timeout
+        kept, version = time.monotonic(), self.version
+        until = kept + self.backend.config.answer_timeout
         for event in events:
             if self._stopped:
                 return
-            if time.monotonic() > until:
+            now = time.monotonic()
+            if now > until:
                 raise RivuletError(TOO_LONG)
+            if now > kept + KEPT and self.version != version:
+                self.keep()
+                kept, version = now, self.version
             match event:
                 case Status():
                     self.doing = event

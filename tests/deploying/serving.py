@@ -1,6 +1,7 @@
 """An app process as `app.py` makes one, with a scripted model and hashed embeddings.
 
-`python -m tests.deploying.serving DATA_DIR`; all else comes from the environment.
+`python -m tests.deploying.serving DATA_DIR [TOKENS_PER_SECOND]`; all else comes from the
+environment.
 """
 
 import dataclasses
@@ -26,7 +27,8 @@ if __name__ == "__main__":
     config.data_dir.mkdir(parents=True, exist_ok=True)
     backend = Backend(config, HashEmbedding())
     words = " ".join(f"word{n}" for n in range(WORDS))
-    backend.catalog.put("scripted", ScriptedLLM(words, tokens_per_second=PER_SECOND))
+    pace = float(sys.argv[2]) if sys.argv[2:] else PER_SECOND
+    backend.catalog.put("scripted", ScriptedLLM(words, tokens_per_second=pace))
     programs, health = Programs(backend), Health(backend)
     launch(build(programs), config, "127.0.0.1", health=health, programs=programs)
     backend.start()

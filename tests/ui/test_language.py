@@ -61,7 +61,7 @@ def shown(config: Config) -> set[str]:
         *(backend.NONE_CHOSEN, backend.GONE),
         *(part.name for part in parts._searching),
         *("fetching", "reading", "splitting", "storing"),  # what `Progress` can say
-        page.FORGET,
+        *(page.FORGET, page.LOST),
     }
     for file, tree in SOURCES.items():
         if file.parent.name == "ui":

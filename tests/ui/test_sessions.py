@@ -175,6 +175,22 @@ def test_the_one_changed_last_comes_first(folder: Path) -> None:
     assert session.conversations == [first.entry, second.entry]
 
 
+def test_a_clock_that_is_set_back_changes_nothing_in_the_order(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    session = Session(folder)
+    for name, when in (("one", now), ("two", now + 86_400), ("three", now - 3600), ("one", now)):
+        monkeypatch.setattr(time, "time", lambda when=when: when)
+        found = next((each for each in session.opened() if each.name == name), None)
+        conversation = found or session.begin()
+        conversation.turns = [Turn(name)]
+        session.keep(conversation)
+    for again in (session, Session(folder)):
+        assert [each.name for each in again.conversations] == ["one", "three", "two"]
+    assert session.shown("new tab").name == "one"
+
+
 def test_only_the_conversation_that_has_changed_is_written(folder: Path) -> None:
     session = Session(folder / "x")
     first, second = kept(session), kept(session)

@@ -70,6 +70,25 @@ def test_an_answer_is_written_and_kept(begin: Begin, session: Session) -> None:
     assert kept.turns == writing.conversation.turns
 
 
+def test_what_has_come_is_kept_while_it_is_written(
+    begin: Begin, session: Session, gated: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is killed in the middle loses no more than the last words."""
+    monkeypatch.setattr(module, "KEPT", 0.05)
+    writing = begin("gated")
+
+    def kept() -> Conversation:
+        found = Session(session.folder).conversation(writing.conversation.key)
+        assert found
+        return found
+
+    eventually(lambda: list(session.folder.rglob("*.json")) and kept().turns[0].answers[0].text)
+    assert kept().turns[0].answers[0].text == "Half"
+    assert not writing.over
+    gated.gate.set()
+    over(writing)
+
+
 def test_who_looks_only_when_something_was_counted_misses_nothing(
     begin: Begin, backend: Backend
 ) -> None:
