@@ -36,6 +36,7 @@ from chromadb.errors import InternalError, NotFoundError
 from filelock import Timeout
 
 from rag.errors import (
+    DamagedIndexError,
     EmbeddingMismatchError,
     OutdatedIndexError,
     RivuletError,
@@ -527,7 +528,8 @@ class ChromaStore:
         except Exception as error:
             logger.warning("Removed passages are cleared when the index is next opened: %s", error)
             if isinstance(error, InternalError):
-                self._begin_anew()
+                with suppress(DamagedIndexError):  # the next use will tell
+                    self._begin_anew()
 
     @contextmanager
     def _followed(self) -> Iterator[None]:
@@ -705,7 +707,7 @@ class ChromaStore:
         if self._server:
             client, suffix = self._server.connect(), f"-{self._name}"
         elif self._path:
-            client = chromadb.PersistentClient(self._path, settings)
+            client = _in_folder(self._path, settings)
         else:
             # Clients in memory share one store: the name keeps indexes apart there.
             client, suffix = chromadb.EphemeralClient(settings), f"-{uuid.uuid4().hex}"
@@ -717,21 +719,29 @@ class ChromaStore:
         self._close.atexit = False  # nothing is left to be written then
 
     def _begin_anew(self) -> None:
-        """Reconnect, or do so before the next use where that is not possible now."""
+        """Reconnect, or do so before the next use where that is not possible now. Raises
+        DamagedIndexError where it will not be possible then either."""
         self._broken = True
-        with suppress(StoreError):
+        try:
             self._reconnect()
+        except DamagedIndexError:
+            raise
+        except StoreError as error:
+            logger.warning("%s", error)
 
     def _reconnect(self) -> None:
         """Begin anew with a folder in which Chroma could not write: it keeps a lock then, for which
         its next call would wait for ever. Raises StoreError where that cannot be, such as on a disk
-        that is still full."""
+        that is still full; DamagedIndexError where its files are not whole."""
         if self._path and not self._server:
             with self._folder.changing:
                 try:
                     self._close()
+                    look_over(self._path)
                     self._connect()
                     self._open_collections()
+                except RivuletError:
+                    raise
                 except Exception as error:
                     raise _unusable(self._path, "opened", error) from error
                 self._folder.seen = None
@@ -914,6 +924,18 @@ def _no_vectors(number: int) -> Any:
 
 
 @zeroed_memory()
+def _in_folder(path: Path, settings: Settings) -> Any:
+    try:
+        return chromadb.PersistentClient(path, settings)
+    except BaseException:
+        # Chroma keeps what did not start, for the next client of this folder: that fails for this
+        # alone, and lets go of it.
+        with suppress(Exception):
+            left: Any = chromadb.PersistentClient(path, settings)
+            left.close()
+        raise
+
+
 def _release(client: Any, collections: Sequence[str], folder: _Folder | None) -> None:  # noqa: ARG001
     """Ends what a store holds; the folder is given back with the last store that holds it."""
     for name in collections:  # in memory they would stay as long as the process

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -227,6 +227,18 @@ def test_a_folder_that_cannot_be_opened_says_what_to_do(folder: Path, held: str)
         ChromaStore(folder, "tiny")
     for named in (str(folder), "python -m rag check"):
         assert named in str(caught.value)
+
+
+def test_one_that_could_not_be_opened_can_be_as_soon_as_the_cause_is_gone(folder: Path) -> None:
+    """Chroma keeps a client that did not start, and would give it to the next one."""
+    cause = folder / "chroma.sqlite3"
+    cause.mkdir(parents=True)
+    for _ in range(2):
+        with pytest.raises(StoreError, match="unable to open database file"):
+            ChromaStore(folder, "tiny")
+    cause.rmdir()
+    with closing(ChromaStore(folder, "tiny")) as store:
+        put(store, "One.", EAST)
 
 
 class DeathError(BaseException):
