@@ -1,5 +1,5 @@
-"""What a test confines a process by, without the rights that root has: a disk of its own, a folder
-that cannot be written to.
+"""What a test confines a process by, without the rights that root has: a disk of its own, rights of
+files that hold for it.
 
 Where the machine allows none of it the test is skipped, and in CI it fails: there it has to run.
 """
@@ -18,7 +18,6 @@ import pytest
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="made by Linux alone")
 ROOT = Path(__file__).parents[2]
 _OWN = 'mount -t tmpfs -o size="$1" none "$0" && shift && exec "$@"'
-_READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
 
 
 def own_disk(folder: Path, size: str) -> list[str]:
@@ -64,11 +63,6 @@ class Disk:
         trace: TracebackType | None,
     ) -> None:
         self._keeper.communicate()
-
-
-def read_only(folder: Path) -> list[str]:
-    """Before a command: it finds `folder` read-only, as one that is mounted so."""
-    return _possible(["unshare", "-rm", "sh", "-c", _READ_ONLY, str(folder)])
 
 
 def no_override() -> list[str]:
