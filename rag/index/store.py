@@ -137,8 +137,14 @@ def _while_open(
         with zeroed_memory(), _told_of(store._server or store._path):
             if store._broken:
                 store._reconnect()
+            client = store._client
             try:
                 return method(store, *args, **kwargs)
+            except AttributeError:
+                if store._client is client and not store._broken:
+                    raise
+                # Another thread has closed the client meanwhile, to begin anew.
+                return checked(store, *args, **kwargs)
             except NotFoundError:  # another process has removed the index
                 if not store._server:
                     raise
@@ -733,19 +739,23 @@ class ChromaStore:
         """Begin anew with a folder in which Chroma could not write: it keeps a lock then, for which
         its next call would wait for ever. Raises StoreError where that cannot be, such as on a disk
         that is still full; DamagedIndexError where its files are not whole."""
-        if self._path and not self._server:
-            with self._folder.changing:
-                try:
-                    self._close()
-                    look_over(self._path)
-                    self._connect()
-                    self._open_collections()
-                except RivuletError:
-                    raise
-                except Exception as error:
-                    raise _unusable(self._path, "opened", error) from error
-                self._folder.seen = None
-        self._broken = False
+        if self._server or not self._path:
+            self._broken = False
+            return
+        with self._folder.changing:
+            if not self._broken:  # another thread has been here
+                return
+            try:
+                self._close()
+                look_over(self._path)
+                self._connect()
+                self._open_collections()
+            except RivuletError:
+                raise
+            except Exception as error:
+                raise _unusable(self._path, "opened", error) from error
+            self._folder.seen = None
+            self._broken = False
 
     def _open_collections(self) -> None:
         made = {"embed_model": self._embed_model, "format": FORMAT}

@@ -8,6 +8,7 @@ from contextlib import closing, suppress
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
+from threading import Event, Semaphore
 from typing import Any
 
 import chromadb
@@ -239,6 +240,27 @@ def test_one_that_could_not_be_opened_can_be_as_soon_as_the_cause_is_gone(folder
     cause.rmdir()
     with closing(ChromaStore(folder, "tiny")) as store:
         put(store, "One.", EAST)
+
+
+def test_who_reads_while_it_is_opened_anew_is_not_disturbed(store: ChromaStore) -> None:
+    put(store, "One.", EAST)
+    read, over = Semaphore(0), Event()
+
+    def reads() -> None:
+        while not over.is_set():
+            assert len(store.nearest(EAST, 1)) == 1
+            read.release()
+
+    with ThreadPoolExecutor(2) as threads:
+        readers = [threads.submit(reads) for _ in range(2)]
+        try:
+            for _ in range(40):
+                store._begin_anew()
+                assert read.acquire(timeout=30)
+        finally:
+            over.set()
+        for reader in readers:
+            reader.result()
 
 
 class DeathError(BaseException):
