@@ -27,6 +27,7 @@ from rag.ui.identity import identity
 from rag.ui.jobs import Job
 from rag.ui.language import Say, speaking
 from rag.ui.limits import Limits, Refusal
+from rag.ui.line import Place
 from rag.ui.sessions import Session
 from rag.ui.writing import Writing
 
@@ -306,11 +307,12 @@ class Chat:
         search_for: str = "",
     ) -> Writing | Refusal:
         """Have `answer` written in a conversation, where `put` puts it; or why it is not."""
-        if refusal := await asyncio.to_thread(self.limits.begin, session, conversation.key):
-            return refusal
-        ended = partial(self.limits.ended, session, conversation.key)
+        place = await asyncio.to_thread(self.limits.begin, session, conversation.key)
+        if not isinstance(place, Place):
+            return place
+        ended = partial(self.limits.ended, session, conversation.key, place)
         writing = Writing(
-            self.backend, session, conversation, turn, answer, files, search_for, ended
+            self.backend, session, conversation, turn, answer, place, files, search_for, ended
         )
         begun = False
         try:

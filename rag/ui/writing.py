@@ -32,6 +32,7 @@ from rag.ui.backend import Backend
 from rag.ui.conversations import Answer, Conversation, Turn
 from rag.ui.jobs import Job
 from rag.ui.limits import BUSY
+from rag.ui.line import Place, Waiting
 from rag.ui.sessions import Session
 from rag.ui.turns import Doing
 
@@ -41,6 +42,8 @@ TOO_LONG = (
     "The answer took longer than it may here, and was ended. Ask for less, or choose a faster "
     "model."
 )
+GLANCE = 0.2
+"""Seconds between two looks at what is waited for."""
 UNWATCHED = 20.0
 """Seconds without anybody looking on after which an answer is stopped: a reload is much shorter."""
 
@@ -54,6 +57,8 @@ class Writing:
     conversation: Conversation
     turn: Turn
     answer: Answer
+    place: Place
+    """In the line of those who ask."""
     files: Sequence[Job] = ()
     """Files whose words have to be searchable first."""
     search_for: str = ""
@@ -156,15 +161,17 @@ class Writing:
 
     def _write(self) -> None:
         """Fill the answer."""
+        if not self._may_begin():
+            return
         scope = self.turn.scope
         waiting = list(self.backend.waiting_for(self.answer.model, scope))
         while pending := [p for p in waiting if not p.wait(0)]:
             self._told(pending[-1])
-            if self.conversation.stop.wait(0.2) or self._stopped:
+            if self.conversation.stop.wait(GLANCE) or self._stopped:
                 return
         while unread := [job for job in self.files if not job.settled]:
             self._told(unread[0])
-            if self.conversation.stop.wait(0.2) or self._stopped:
+            if self.conversation.stop.wait(GLANCE) or self._stopped:
                 return
         llm = waiting[-1].result()
         retriever = None if scope == "none" else Searching(self.backend, self.session, self.turn)
@@ -182,6 +189,16 @@ class Writing:
             )
         ) as events:
             self._read(events)
+
+    def _may_begin(self) -> bool:
+        """Wait in the line; whether anybody still wants the answer then."""
+        while not self._stopped and (now := self.place.waiting):
+            if now != self.doing:
+                self._told(now)
+            self.place.called.wait(GLANCE)
+        if isinstance(self.doing, Waiting):
+            self._told(Status(SEARCHING))
+        return not self._stopped
 
     def _read(self, events: Events) -> None:
         answer = self.answer
