@@ -182,9 +182,12 @@ class Chat:
     async def follow(self, request: gr.Request) -> AsyncIterator[View]:
         """Look on where an answer is being written in what the tab shows."""
         look = self.look(request)
-        yield NOTHING  # where nothing is yielded, Gradio empties what it shows
         writing = self._writings.get(look.conversation.key)
-        if writing and look.tab not in writing.watching:
+        if not writing:  # what was being written when the tab was told may have ended since
+            yield self.view(look)
+            return
+        yield NOTHING  # where nothing is yielded, Gradio empties what it shows
+        if look.tab not in writing.watching:
             async for view in self._follow(look, writing):
                 yield view
 
