@@ -267,12 +267,15 @@ def test_two_models_side_by_side(page: Page, says: Says, screenshot: Screenshot)
         "It comes word by word.",
     ]
     facts = page.locator("#chat .facts").all_inner_texts()
-    for fact, model, first, speed in zip(
-        facts, ("scripted", "SmolLM2-135M-Instruct"), ("1.", "0."), ((5, 15), (15, 60)), strict=True
+    for fact, model, first, fastest in zip(  # a busy machine makes them slower, never faster
+        facts, ("scripted", "SmolLM2-135M-Instruct"), (1, 0.1), (15, 60), strict=True
     ):
-        assert fact.startswith(f"{model} · first token {first}")
-        [shown] = re.findall(r"(\d+) tokens/s", fact)
-        assert speed[0] < int(shown) < speed[1]
+        [(named, waited, speed)] = re.findall(
+            r"^(.+) · first token ([\d.]+) s.* (\d+) tokens/s", fact
+        )
+        assert named == model
+        assert float(waited) >= first
+        assert 0 < int(speed) < fastest
     left, right = (page.locator("#chat .answer").nth(n).bounding_box() or {} for n in (0, 1))
     assert left["y"] == right["y"]
     assert left["x"] + left["width"] <= right["x"]

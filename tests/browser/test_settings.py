@@ -1,13 +1,17 @@
 """Every setting acts, belongs to its session, and is kept."""
 
+import time
+
 import pytest
 from playwright.sync_api import Page, expect
 
 from rag.config import DEFAULT_MODEL
-from tests.browser.conftest import App, NewPage, Says, Screenshot
+from tests.browser.conftest import PATIENCE, App, NewPage, Says, Screenshot
 from tests.browser.steps import answer, ask, asked_of, sources, wait_for_answers
 
 pytestmark = pytest.mark.browser
+
+KEPT = "preferences.json"
 
 
 @pytest.fixture
@@ -31,13 +35,19 @@ def choose(page: Page, name: str, option: str) -> None:
     page.get_by_role("option", name=option, exact=True).click()
 
 
-def saved(page: Page) -> None:
-    """Until what was set has reached the server."""
-    page.wait_for_timeout(700)
+def set_prompt(page: Page, app: App, prompt: str) -> None:
+    """Type the system prompt, and wait until the program has kept it."""
+    field = page.get_by_label("System prompt")
+    field.press_sequentially(prompt)
+    field.press("Tab")
+    until = time.monotonic() + PATIENCE / 1000
+    while not any(prompt in file.read_text() for file in app.config.data_dir.rglob(KEPT)):
+        assert time.monotonic() < until
+        page.wait_for_timeout(50)
 
 
 def test_each_setting_acts_and_reset_takes_all_back(
-    page: Page, says: Says, screenshot: Screenshot
+    page: Page, app: App, says: Says, screenshot: Screenshot
 ) -> None:
     llm = says("One two three four five six seven eight nine ten " * 4)
     open_settings(page)
@@ -46,9 +56,7 @@ def test_each_setting_acts_and_reset_takes_all_back(
     set_number(page, "Temperature", 0.7)
     choose(page, "Style", "in simple words")
     choose(page, "Language of the answer", "Deutsch")
-    page.get_by_label("System prompt").fill("You are a lighthouse keeper.")
-    page.get_by_label("System prompt").press("Tab")
-    saved(page)
+    set_prompt(page, app, "You are a lighthouse keeper.")
     screenshot(page, "settings")
     ask(page, "How does streaming work?")
     wait_for_answers(page, 1)
@@ -82,13 +90,11 @@ def test_each_setting_acts_and_reset_takes_all_back(
     assert "Deutsch" not in told
 
 
-def test_settings_belong_to_their_session(new_page: NewPage, says: Says) -> None:
+def test_settings_belong_to_their_session(new_page: NewPage, app: App, says: Says) -> None:
     llm = says("Yes.")
     one, other = new_page(), new_page()
     open_settings(one)
-    one.get_by_label("System prompt").fill("You are a secret keeper.")
-    one.get_by_label("System prompt").press("Tab")
-    saved(one)
+    set_prompt(one, app, "You are a secret keeper.")
     ask(other, "How does streaming work?")
     wait_for_answers(other, 1)
     assert "secret" not in asked_of(llm)[-1][0]
