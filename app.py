@@ -113,7 +113,8 @@ def serve(config: Config, host: str, *, share: bool, open_browser: bool) -> NoRe
     )
     logs.adopt_servers()
     if config.metrics_port:
-        backend.metrics.serve(host, config.metrics_port, lambda: len(page._queue))
+        line = programs.chat.limits.line
+        backend.metrics.serve(host, config.metrics_port, lambda: line.waiting)
     backend.start()
     stopped.wait()
     print("Stopping.")

@@ -1,5 +1,6 @@
 """Side-by-side measurements: `python -m benchmarks.NAME`. The latest are in RESULTS.md."""
 
+import socket
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,3 +16,10 @@ def takes_data(parser: ArgumentParser) -> None:
 def spread(values: Sequence[float], form: str = ".2f") -> str:
     """The median of `values`, with the least and the most."""
     return f"{median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
+
+
+def free_port() -> int:
+    """One that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

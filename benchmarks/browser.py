@@ -11,7 +11,6 @@ import argparse
 import os
 import platform
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from typing import Any
 import gradio as gr
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from benchmarks import spread
+from benchmarks import free_port, spread
 from rag.config import Config
 from rag.index.embedding import HashEmbedding
 from rag.llms.scripted import ScriptedLLM
@@ -65,12 +64,6 @@ class Timed(ScriptedLLM):
             return (yield from super().stream(*arguments, **options))
         finally:
             self.ended = self.ended or time.monotonic()
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @contextmanager

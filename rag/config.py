@@ -87,8 +87,10 @@ class Config:
     """Questions that one session may ask in a minute."""
     max_answers: int = 16
     """Answers that are written at the same time."""
+    max_waiting: int = 100
+    """Questions that wait for one of these, at most."""
     max_session_answers: int = 4
-    """Answers that are written at the same time for one session."""
+    """Answers that are written for one session, or wait, at the same time."""
     answer_timeout: int = 900
     """Seconds within which an answer has to be written."""
     forget_after: int | None = None
@@ -284,6 +286,7 @@ VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
     "RAG_MAX_QUESTION": ("max_question", parse_positive),
     "RAG_QUESTIONS_PER_MINUTE": ("questions_per_minute", parse_positive),
     "RAG_MAX_ANSWERS": ("max_answers", parse_positive),
+    "RAG_MAX_WAITING": ("max_waiting", parse_positive),
     "RAG_MAX_SESSION_ANSWERS": ("max_session_answers", parse_positive),
     "RAG_ANSWER_TIMEOUT": ("answer_timeout", parse_positive),
     "RAG_FORGET_AFTER": ("forget_after", parse_amount),

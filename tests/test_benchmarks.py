@@ -1,12 +1,18 @@
-"""The benchmark of retrieval by hashed words, without LlamaIndex."""
+"""The benchmarks by hashed words, without LlamaIndex."""
 
 import json
+import os
+import socket
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from benchmarks import citations, retrieval
+from benchmarks import citations, load, load_app, retrieval
+from benchmarks.load_app import code_word
+from benchmarks.load_clients import Asker, Page, Plan
 from rag.answering.defaults import Settings
 from rag.evaluation.files import Entry, Question
 from rag.index.embedding import HashEmbedding
@@ -115,3 +121,75 @@ def test_the_sentences_of_answers_are_told_apart(
     out = capsys.readouterr().out
     assert out.count("| gold | 1 | 1.000 | 0.000 | 0.000 |") == 2
     assert out.count("| number | 1 | 0.000 | 1.000 | 0.000 |") == 2
+
+
+# Load
+
+
+@pytest.fixture
+def asker() -> Asker:
+    return Asker(Plan("", 1.0, 40, 30.0, 0.1), Page({"components": [], "dependencies": []}), "ann")
+
+
+def test_an_answer_is_whole_cut_or_another_s(asker: Asker) -> None:
+    whole = asker.expected(1)
+    assert code_word("ann", 1) in whole
+    assert len(whole.split()) == 40
+    asker.check(whole, 1)
+    assert not asker.found.wrong
+    asker.check(whole.rpartition(" ")[0], 1)
+    asker.check(asker.expected(2), 1)
+    asker.check(whole.replace("ann", "bob"), 1)
+    assert asker.found.did == {"cut": 1, "mixed up": 2}
+    asker.stopped.add(1)
+    asker.check(whole[:20], 1)
+    assert asker.found.did["cut"] == 1
+
+
+def test_the_model_says_what_the_passages_say() -> None:
+    asked = load_app.question("ann", 1)
+    found = f"{load_app.document('ann')}\n{load_app.document('bob')}\n{asked}"
+    assert load_app.script(found, 40) == load_app.answer("ann", 1, code_word("ann", 1), 40)
+    assert "is unknown." in load_app.script(f"{load_app.document('bob')}\n{asked}", 40)
+
+
+def test_what_a_process_holds() -> None:
+    process = load.Process(os.getpid())
+    before = process.state()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert process.state().connections == before.connections
+        with socket.create_connection(server.getsockname()):
+            assert process.state().connections == before.connections + 1
+    after = process.state()
+    assert after.connections == before.connections
+    over = threading.Event()
+    thread = threading.Thread(target=over.wait)
+    thread.start()
+    assert process.state().threads == after.threads + 1
+    over.set()
+    thread.join()
+    assert after.memory > 10
+    assert after.processor >= before.processor > 0
+
+
+def test_memory_grows_by_what_it_gains_in_a_minute() -> None:
+    watch = load.Watch(load.Process(os.getpid()))
+    grown = [500.0, 900.0, 1000.0, 1001.0, 1002.0]
+    watch.states = [load.State(30.0 * n, mb, 1, 0, 0.0) for n, mb in enumerate(grown)]
+    assert watch.slope(60) == pytest.approx(2.0)
+
+
+@pytest.mark.slow
+def test_all_clients_get_their_answers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = "load --hash --clients 3 --programs 1 --chaos 0.4 --seconds 5 --tokens 20"
+    monkeypatch.setattr(
+        sys, "argv", [*arguments.split(), "--speed", "100", "--pause", "0.1", "--settle", "20"]
+    )
+    load.main()
+    rows = dict(line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[4:])
+    assert [rows[kind] for kind in load.KINDS] == ["0", "0", "0"]
+    assert int(rows["questions answered"].split()[0]) > 2
+    before, _, after = rows["connections: the same"].split(", ")
+    assert after == before

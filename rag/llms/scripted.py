@@ -59,8 +59,9 @@ class ScriptedLLM:
         check_options(max_tokens, temperature)
         self.calls.append(list(messages))
         self.options.append({"max_tokens": max_tokens, "temperature": temperature, "stop": stop})
+        due = time.monotonic() + self.first_token
         yield ""
-        yield from _wait(self.first_token)
+        yield from _wait(due)
         text = self.script if isinstance(self.script, str) else self.script(messages)
         words = re.findall(r"\s*\S+\s*$|\s*\S+", text)
         limit = self.max_tokens if max_tokens is None else max_tokens
@@ -72,7 +73,8 @@ class ScriptedLLM:
             yield stops.feed(word)
             if stops.stopped:
                 break
-            yield from _wait(self.pause)
+            due += self.pause
+            yield from _wait(due)
         yield stops.flush()
         if self.error:
             raise self.error
@@ -84,8 +86,8 @@ class ScriptedLLM:
         return len(text.split())
 
 
-def _wait(seconds: float) -> TextStream:
-    until = time.monotonic() + seconds
+def _wait(until: float) -> TextStream:
+    """By the clock, so that who is late is not late for all that follows."""
     while (left := until - time.monotonic()) > 0:
         time.sleep(min(left, HEARTBEAT))
         yield ""

@@ -6,12 +6,14 @@ A program is a browser like any other: the same login, the same cookie, the same
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from rag.ui.conversations import Scope
+from rag.ui.line import Waiting
 from rag.ui.programs import Programs, sources_of
 
 SEARCHED: tuple[Scope, ...] = ("mine", "samples", "all", "none")
@@ -25,9 +27,8 @@ class Api:
     def __init__(self, programs: Programs):
         self.programs = programs
 
-    def build(self, on: Callable[..., Any], asking: dict[str, Any]) -> None:
-        """Make the endpoints; the components tell Gradio their types. `asking`: how answers take
-        turns with those of the page."""
+    def build(self, on: Callable[..., Any]) -> None:
+        """Make the endpoints; the components tell Gradio their types."""
         with gr.Column(visible=False):
             button = gr.Button()
             question = gr.Textbox(label="question")
@@ -37,10 +38,10 @@ class Api:
             document = gr.Textbox(label="document")
             answer, more = gr.Textbox(label="answer"), gr.JSON(label="more")
             found = gr.JSON(label="documents")
-        public = {"api_visibility": "public"}
+        public = {"concurrency_limit": None, "api_visibility": "public"}
         asked = {"inputs": [question, search_in], "outputs": [answer, more]}
-        on(button.click, self.ask, api_name="ask", **asked, **asking, **public)
-        quick = {"outputs": found, "concurrency_limit": None, **public}
+        on(button.click, self.ask, api_name="ask", **asked, **public)
+        quick = {"outputs": found, **public}
         on(button.click, self.add, api_name="add", inputs=[file, address], **quick)
         on(button.click, self.list_, api_name="list", **quick)
         on(button.click, self.remove, api_name="remove", inputs=document, **quick)
@@ -54,7 +55,9 @@ class Api:
         async with aclosing(asked) as states:
             async for writing in states:
                 answer = writing.answer
-                more = None
+                more: dict[str, Any] | None = None
+                if isinstance(writing.doing, Waiting):
+                    more = {"waiting": asdict(writing.doing)}
                 if ended := answer.finish_reason:
                     more = {"ended": ended, "error": answer.error, "sources": sources_of(answer)}
                 yield answer.text, more

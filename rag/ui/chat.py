@@ -27,6 +27,7 @@ from rag.ui.identity import identity
 from rag.ui.jobs import Job
 from rag.ui.language import Say, speaking
 from rag.ui.limits import Limits, Refusal
+from rag.ui.line import Place
 from rag.ui.sessions import Session
 from rag.ui.writing import Writing
 
@@ -181,9 +182,12 @@ class Chat:
     async def follow(self, request: gr.Request) -> AsyncIterator[View]:
         """Look on where an answer is being written in what the tab shows."""
         look = self.look(request)
-        yield NOTHING  # where nothing is yielded, Gradio empties what it shows
         writing = self._writings.get(look.conversation.key)
-        if writing and look.tab not in writing.watching:
+        if not writing:  # what was being written when the tab was told may have ended since
+            yield self.view(look)
+            return
+        yield NOTHING  # where nothing is yielded, Gradio empties what it shows
+        if look.tab not in writing.watching:
             async for view in self._follow(look, writing):
                 yield view
 
@@ -306,11 +310,12 @@ class Chat:
         search_for: str = "",
     ) -> Writing | Refusal:
         """Have `answer` written in a conversation, where `put` puts it; or why it is not."""
-        if refusal := await asyncio.to_thread(self.limits.begin, session, conversation.key):
-            return refusal
-        ended = partial(self.limits.ended, session, conversation.key)
+        place = await asyncio.to_thread(self.limits.begin, session, conversation.key)
+        if not isinstance(place, Place):
+            return place
+        ended = partial(self.limits.ended, session, conversation.key, place)
         writing = Writing(
-            self.backend, session, conversation, turn, answer, files, search_for, ended
+            self.backend, session, conversation, turn, answer, place, files, search_for, ended
         )
         begun = False
         try:

@@ -10,11 +10,15 @@ from collections.abc import Mapping
 
 from rag.config import Config
 from rag.ui.disk import size_of
+from rag.ui.line import Line, Place
 from rag.ui.sessions import Session
 
 MINUTE = 60.0
 MANY = 10_000
 """Sessions whose last minute is known."""
+FULL = (
+    "Too many ask here just now: {number} questions wait already. Ask again in {seconds} seconds."
+)
 BUSY = "Too much is going on here just now. Ask again in a minute."
 
 Refusal = tuple[str, Mapping[str, object]]
@@ -29,43 +33,47 @@ class Limits:
         self._asked: dict[str, deque[float]] = {}
         """When each session, by the name of its folder, has asked in the last minute."""
         self._answers: dict[str, Counter[str]] = {}
-        """The conversations of each session in which an answer is being written."""
+        """The conversations of each session in which an answer is being written, or waits."""
+        self.line = Line()
         self._lock = threading.Lock()
 
-    def begin(self, session: Session, conversation: str) -> Refusal | None:
-        """Take note of a question in a conversation, whose answer ends with `ended`; or why there
-        is none. Of several in one conversation each gives way to the next."""
+    def begin(self, session: Session, conversation: str) -> Place | Refusal:
+        """The place of a question in a conversation, to be given back by `ended`; or why it is not
+        answered. Of several in one conversation each gives way to the next."""
         if refusal := full(session, self.config):
             return refusal
-        most, key, now = self.config.questions_per_minute, session.folder.name, time.monotonic()
+        often, key, now = self.config.questions_per_minute, session.folder.name, time.monotonic()
         with self._lock:
-            asked = self._asked.pop(key, None) or deque(maxlen=most)
+            asked = self._asked.pop(key, None) or deque(maxlen=often)
             self._asked[key] = asked
             while len(self._asked) > MANY:
                 del self._asked[next(iter(self._asked))]
-            if len(asked) == most and now - asked[0] < MINUTE:
+            if len(asked) == often and now - asked[0] < MINUTE:
                 text = (
                     "More than {number} questions in a minute. Wait {seconds} seconds, then ask "
                     "again."
                 )
-                return text, {"number": most, "seconds": round(asked[0] + MINUTE - now) or 1}
+                return text, {"number": often, "seconds": round(asked[0] + MINUTE - now) or 1}
             writing = self._answers.get(key, Counter())
-            another = conversation not in writing
-            if another and len(writing) >= self.config.max_session_answers:
+            if conversation not in writing and len(writing) >= self.config.max_session_answers:
                 text = (
                     "{number} answers are being written for you already. Wait until one is done, "
                     "or stop one."
                 )
                 return text, {"number": len(writing)}
-            in_all = sum(map(len, self._answers.values()))
-            if another and in_all >= self.config.max_answers:
-                return BUSY, {}
+            # Also in a full line one may ask otherwise than before.
+            most = self.config.max_waiting + (conversation in writing)
+            place = self.line.join(key, self.config.max_answers, most)
+            if not place:
+                number = self.line.waiting
+                return FULL, {"number": number, "seconds": self.line.seconds(number) or 60}
             asked.append(now)
             writing[conversation] += 1
             self._answers[key] = writing
-        return None
+        return place
 
-    def ended(self, session: Session, conversation: str) -> None:
+    def ended(self, session: Session, conversation: str, place: Place) -> None:
+        place.leave()
         with self._lock:
             if writing := self._answers.get(session.folder.name):
                 writing -= Counter([conversation])

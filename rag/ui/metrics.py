@@ -35,7 +35,7 @@ class Metrics:
         )
         self._queued = Gauge(
             "rivulet_requests_queued",
-            "Requests of pages that wait for a place",
+            "Questions that wait for their turn",
             registry=registry,
         )
         self._answers = Counter(

@@ -48,6 +48,9 @@ LOST = (
 FORGET = (
     "Remove all documents and conversations of this browser from the disk? This cannot be undone."
 )
+MAX_EVENTS = 1_000
+"""Events that Gradio handles at the same time, and as many that it keeps waiting; each page that
+looks on while an answer is written is one."""
 KEEP_UPLOADS = 600
 """Seconds after which an uploaded file is deleted, taken in or not."""
 
@@ -258,18 +261,17 @@ def build(programs: Programs) -> gr.Blocks:
 
         # What is pressed while the last press is still being followed counts as well.
         multiple = {"trigger_mode": "multiple"}
-        writing = {"concurrency_limit": config.max_answers, "concurrency_id": "ask", **multiple}
         ticking = {"concurrency_limit": None}
         quick = {**ticking, **multiple}
         loaded = [*view, *shelf, seen, heading, model, *form.fields]
 
-        Api(programs).build(on, writing)  # first: the page's own have other names then
+        Api(programs).build(on)  # first: the page's own have other names then
         arrived = on(page.load, load, outputs=loaded, **quick)
         on(arrived.then, chat.follow, outputs=view, **quick)
         on(timer.tick, tick, outputs=[preparing, documents, model, timer], **ticking)
-        on(box.submit, ask, inputs=[box, *asking], outputs=[*view, *shelf], **writing)
+        on(box.submit, ask, inputs=[box, *asking], outputs=[*view, *shelf], **quick)
         on(box.input, expect, inputs=[box, *asking], trigger_mode="always_last", **ticking)
-        on(conversation.ask, press, inputs=asking, outputs=view, **writing)
+        on(conversation.ask, press, inputs=asking, outputs=view, **quick)
         on(box.stop, chat.stop, **quick)
         for buttons in (conversation, conversations):
             done = on(buttons.click, chat.do, outputs=view, **quick)
@@ -351,13 +353,14 @@ def launch(
         door = Assistants(programs, login, uploads_dir(config))
         routes += [Route(path, door) for path in (ASSISTANTS, f"{ASSISTANTS}/")]
     try:
-        _, local_url, share_url = page.queue(max_size=100).launch(
+        _, local_url, share_url = page.queue(max_size=MAX_EVENTS).launch(
             server_name=host,
             server_port=config.port,
             share=share,
             auth=login.check if login else None,
             inbrowser=open_browser,
             prevent_thread_lock=True,
+            max_threads=MAX_EVENTS,
             quiet=True,
             show_error=False,
             footer_links=[],

@@ -20,10 +20,11 @@ from rag.ui.buttons import button, edited
 from rag.ui.conversations import Answer, Conversation, Entry, Turn
 from rag.ui.jobs import Job
 from rag.ui.language import Say
+from rag.ui.line import Waiting
 from rag.ui.rendering import preparing
 
-Doing = Status | Preparation[Any] | Job
-"""What an answer waits for: a step of its own, a model, or a file."""
+Doing = Status | Preparation[Any] | Job | Waiting
+"""What an answer waits for: a step of its own, a model, a file, or those who asked before."""
 Part = dict[str, Any]
 """`k`: its key among its neighbours; `c`: its classes; then either `h`: HTML, or `n`: parts.
 
@@ -215,6 +216,11 @@ def told(doing: Doing, say: Say) -> str:
         return preparing(doing, say)
     if isinstance(doing, Job):
         return say("Reading {name}", name=doing.name)
+    if isinstance(doing, Waiting):
+        if doing.seconds is None:
+            return say("Number {number} in the line", number=doing.number)
+        values = {"number": doing.number, "seconds": doing.seconds}
+        return say("Number {number} in the line, some {seconds} s", **values)
     if doing.done:
         return say(
             "{doing} {done} of {total}", doing=say(doing.text), done=doing.done, total=doing.total

@@ -32,6 +32,7 @@ from rag.ui.backend import Backend
 from rag.ui.conversations import Answer, Conversation, Turn
 from rag.ui.jobs import Job
 from rag.ui.limits import BUSY
+from rag.ui.line import Place, Waiting
 from rag.ui.sessions import Session
 from rag.ui.turns import Doing
 
@@ -46,6 +47,8 @@ UNWATCHED = 120.0
 goes dark, or a train in a tunnel, is back before."""
 KEPT = 2.0
 """Seconds after which what has come of an answer is on the disk."""
+GLANCE = 0.2
+"""Seconds between two looks at what is waited for."""
 
 
 @dataclass(eq=False)
@@ -57,6 +60,8 @@ class Writing:
     conversation: Conversation
     turn: Turn
     answer: Answer
+    place: Place
+    """In the line of those who ask."""
     files: Sequence[Job] = ()
     """Files whose words have to be searchable first."""
     search_for: str = ""
@@ -159,15 +164,17 @@ class Writing:
 
     def _write(self) -> None:
         """Fill the answer."""
+        if not self._may_begin():
+            return
         scope = self.turn.scope
         waiting = list(self.backend.waiting_for(self.answer.model, scope))
         while pending := [p for p in waiting if not p.wait(0)]:
             self._told(pending[-1])
-            if self.conversation.stop.wait(0.2) or self._stopped:
+            if self.conversation.stop.wait(GLANCE) or self._stopped:
                 return
         while unread := [job for job in self.files if not job.settled]:
             self._told(unread[0])
-            if self.conversation.stop.wait(0.2) or self._stopped:
+            if self.conversation.stop.wait(GLANCE) or self._stopped:
                 return
         llm = waiting[-1].result()
         retriever = None if scope == "none" else Searching(self.backend, self.session, self.turn)
@@ -185,6 +192,16 @@ class Writing:
             )
         ) as events:
             self._read(events)
+
+    def _may_begin(self) -> bool:
+        """Wait in the line; whether anybody still wants the answer then."""
+        while not self._stopped and (now := self.place.waiting):
+            if now != self.doing:
+                self._told(now)
+            self.place.called.wait(GLANCE)
+        if isinstance(self.doing, Waiting):
+            self._told(Status(SEARCHING))
+        return not self._stopped
 
     def _read(self, events: Events) -> None:
         answer = self.answer

@@ -1,5 +1,6 @@
 """What programs may do, by the clients that people have for it."""
 
+import dataclasses
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -64,6 +65,26 @@ def test_an_answer_streams(app: App) -> None:
     for shorter, longer in pairwise(told):
         assert longer.startswith(shorter)
     assert told[-1] == "The plums are vermilion. That is all."
+
+
+def test_in_the_line_a_program_is_told_where_it_stands(app: App) -> None:
+    limits = app.programs.chat.limits
+    config = limits.config
+    limits.config = dataclasses.replace(config, max_answers=1, max_waiting=1)
+    place = limits.line.join("somebody else", 1, 1)
+    assert place
+    try:
+        job = come(app).submit("Which colour?", "none", api_name="/ask")
+        told = next(more["waiting"] for _, more in job if more)
+        assert told["number"] == 1
+        assert set(told) == {"number", "seconds"}
+        with pytest.raises(Exception, match="1 questions wait already"):
+            come(app).predict("Which colour?", "none", api_name="/ask")
+        place.leave()
+        assert job.result(timeout=30)[0] == "The plums are vermilion. That is all."
+    finally:
+        place.leave()
+        limits.config = config
 
 
 def test_two_programs_are_two_people(app: App, plums: Path) -> None:

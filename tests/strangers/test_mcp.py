@@ -557,14 +557,31 @@ class TestLimits:
         chat_limits = app.programs.chat.limits
         config = chat_limits.config
 
+        waiting = anyio.Event()
+
+        async def hear(progress: float, total: float | None, message: str | None) -> None:
+            if message and message.startswith("Number 1 in the line"):
+                waiting.set()
+
         async def ask() -> None:
-            async with comes(app) as ann, comes(app) as bob, anyio.create_task_group() as group:
+            async with (
+                comes(app) as ann,
+                comes(app) as bob,
+                comes(app) as cyd,
+                anyio.create_task_group() as group,
+            ):
                 group.start_soon(ann.call_tool, "ask", ASKS)
                 assert await asyncio.to_thread(shut.said_half.wait, GUARD)
                 assert "written for you" in refused(await ann.call_tool("ask", ASKS))
-                chat_limits.config = dataclasses.replace(config, max_answers=1)
-                assert "Too much is going on" in refused(await bob.call_tool("ask", ASKS))
+                chat_limits.config = dataclasses.replace(config, max_answers=1, max_waiting=1)
+                group.start_soon(lambda: bob.call_tool("ask", ASKS, progress_callback=hear))
+                with anyio.fail_after(GUARD):
+                    await waiting.wait()
+                assert "1 questions wait already" in refused(await cyd.call_tool("ask", ASKS))
                 group.cancel_scope.cancel()
+            with anyio.fail_after(GUARD):
+                while chat_limits.line.writing or chat_limits.line.waiting:
+                    await asyncio.sleep(0.02)
 
         try:
             chat_limits.config = dataclasses.replace(config, max_session_answers=1)

@@ -16,6 +16,7 @@ from rag.types import ChatMessage, Completion
 from rag.ui.chat import Asking, Chat
 from rag.ui.conversations import Answer, Conversation, Scope
 from rag.ui.jobs import Job
+from rag.ui.line import Line, Place
 from rag.ui.sessions import Session
 
 MODEL = "scripted"
@@ -33,6 +34,13 @@ def eventually(true: Callable[[], object]) -> None:
 
 def event(do: str, key: str = "", text: str = "") -> gr.EventData:
     return gr.EventData(None, {"do": do, "key": key, "text": text})
+
+
+def free_place() -> Place:
+    """One in a line in which nobody waits."""
+    place = Line().join("", 1, 1)
+    assert place
+    return place
 
 
 def skipped(update: Any) -> bool:

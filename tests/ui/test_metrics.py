@@ -18,6 +18,7 @@ from rag.ui.metrics import Metrics
 from rag.ui.writing import Writing
 from tests.ports import free_port
 from tests.ui.conftest import MODEL
+from tests.ui.pages import free_place
 
 LABELS = {"ending", "model", "kind", "result", "le"}
 
@@ -34,7 +35,7 @@ def written(backend: Backend, question: str = "What of quincemarmalade?") -> Ans
     turn = Turn(question, [answer], "samples")
     conversation.turns.append(turn)
     conversation.lock.acquire()
-    writing = Writing(backend, session, conversation, turn, answer)
+    writing = Writing(backend, session, conversation, turn, answer, free_place())
     writing.start()
     until = time.monotonic() + 30
     while not writing.over:

@@ -20,6 +20,7 @@ from rag.ui.blocks import Block
 from rag.ui.conversations import Answer, Conversation, Entry, Turn
 from rag.ui.jobs import Job
 from rag.ui.language import english
+from rag.ui.line import Waiting
 from rag.ui.turns import QUESTIONS, Doing, Shown, button, conversations, edited, mark, parts
 from tests.ui.markup import HOSTILE, safe
 from tests.ui.pages import leaves, said
@@ -208,6 +209,8 @@ class TestAnswer:
             (Status(READING, 2, 4), "Reading passages 2 of 4"),
             (Status(READING, 0, 4), "Reading passages: 4"),
             (Job(Path("x"), "a.pdf"), "Reading a.pdf"),
+            (Waiting(3, None), "Number 3 in the line"),
+            (Waiting(3, 40), "Number 3 in the line, some 40 s"),
             (Preparation("the search model", lambda _: 1), "Preparing the search model, 0 %"),
         ],
     )

@@ -16,7 +16,7 @@ from rag.ui.backend import Backend
 from rag.ui.conversations import Answer, Conversation, Turn
 from rag.ui.sessions import Session
 from rag.ui.writing import Writing, history
-from tests.ui.pages import GUARD, Gated, eventually
+from tests.ui.pages import GUARD, Gated, eventually, free_place
 
 Begin = Callable[..., Writing]
 
@@ -39,7 +39,7 @@ def begin(backend: Backend, session: Session) -> Begin:
         asked = Turn("Walnuts?", [answer], "samples", **turn)
         assert conversation.lock.acquire(timeout=GUARD)
         conversation.turns.append(asked)
-        writing = Writing(backend, session, conversation, asked, answer)
+        writing = Writing(backend, session, conversation, asked, answer, free_place())
         writing.start()
         return writing
 
@@ -237,7 +237,9 @@ def test_what_is_searched_for_instead(backend: Backend, session: Session, llm: S
     turn = Turn("And it?", [answer], "samples")
     conversation.turns += [Turn("One?", [Answer(text="Yes.", finish_reason="stop")]), turn]
     conversation.lock.acquire()
-    writing = Writing(backend, session, conversation, turn, answer, search_for="What of walnuts?")
+    writing = Writing(
+        backend, session, conversation, turn, answer, free_place(), search_for="What of walnuts?"
+    )
     writing.start()
     over(writing)
     assert answer.searched_for == "What of walnuts?"
