@@ -198,6 +198,7 @@ def test_what_was_interrupted_is_offered_after_a_restart(
         upload(page, long, tmp_path / "other.txt")
         wait_for_state(page, "a second")
         upload(page, other)
+        expect(page.locator("[aria-label='My documents'] li")).to_have_count(3)
         app.stop()
         app.start()
         page.goto(app.address)
