@@ -16,6 +16,8 @@ import httpx
 import pytest
 from gradio_client import Client
 
+from rag.config import DEFAULT_MODEL
+from tests.deploying.tab import Tab
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[1]
@@ -113,27 +115,18 @@ def test_question_asked_meanwhile_waits_and_ctrl_c_ends_the_answer(
 ) -> None:
     program = start(models_dir=models_dir)
     program.wait_for("Rivulet is at")
-    config = Client(program.address, verbose=False, analytics_enabled=False).config
-    submit = next(d for d in config["dependencies"] if d["targets"][0][1] == "submit")
-    question = {"text": "Tell me everything about streaming.", "files": []}
-    body = {
-        "data": [question, "HuggingFaceTB/SmolLM2-135M-Instruct", "samples", []],
-        "fn_index": submit["id"],
-        "session_hash": "test",
-    }
     seen = ""
     with httpx.Client(base_url=program.address, timeout=PATIENCE) as http:
-        http.post("gradio_api/queue/join", json=body).raise_for_status()
-        with http.stream("GET", "gradio_api/queue/data?session_hash=test") as stream:
-            for line in stream.iter_lines():
-                seen += line
-                if '"said"' in line:  # the status gave way to the first words of the answer
-                    break
+        asked = Tab(http).begins("Tell me everything about streaming.", model=DEFAULT_MODEL)
+        for _, line in asked:
+            seen += line
+            if '"said"' in line:  # the status gave way to the first words of the answer
+                break
         assert "Preparing" in seen
         program.process.send_signal(signal.SIGINT)
-        asked = time.monotonic()
+        sent = time.monotonic()
         assert program.process.wait(PATIENCE) == 0
-        assert time.monotonic() - asked < 10  # a hang guard; it takes some tenths of a second
+        assert time.monotonic() - sent < 10  # a hang guard; it takes some tenths of a second
     assert "Traceback" not in program.printed()
     # What had arrived was kept, and is marked.
     (kept,) = (ROOT / program.log.parent / "data" / "sessions").glob("*/conversations/*.json")

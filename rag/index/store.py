@@ -22,7 +22,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from functools import wraps
+from functools import cache, wraps
 from itertools import count
 from pathlib import Path
 from threading import Lock, RLock
@@ -707,7 +707,7 @@ class ChromaStore:
                 raise
 
     def _connect(self) -> None:
-        settings = Settings(anonymized_telemetry=False)
+        settings = _settings().model_copy()
         own: Sequence[str] = ()
         suffix = ""
         if self._server:
@@ -886,6 +886,12 @@ class Glance:
         if self._client:
             self._client.close()
             self._client = None
+
+
+@cache
+def _settings() -> Settings:
+    """Made once: to look for each in the environment takes a fifth of opening an index."""
+    return Settings(anonymized_telemetry=False)
 
 
 def _bare(id_: str) -> str:

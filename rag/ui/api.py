@@ -40,7 +40,8 @@ class Api:
             found = gr.JSON(label="documents")
         public = {"concurrency_limit": None, "api_visibility": "public"}
         asked = {"inputs": [question, search_in], "outputs": [answer, more]}
-        on(button.click, self.ask, api_name="ask", **asked, **public)
+        # Growing text is what it is: Gradio would have each state looked at by a thread.
+        on(button.click, self.ask, api_name="ask", postprocess=False, **asked, **public)
         quick = {"outputs": found, **public}
         on(button.click, self.add, api_name="add", inputs=[file, address], **quick)
         on(button.click, self.list_, api_name="list", **quick)

@@ -28,7 +28,7 @@ from rag.ui.jobs import Event
 from rag.ui.language import english
 from rag.ui.limits import full
 from rag.ui.metrics import Metrics
-from rag.ui.sessions import Session, Sessions
+from rag.ui.sessions import OPEN_STORES, UNUSED, Session, Sessions
 from rag.ui.views import HERE, PageView, Place, Shelf, TextView, as_kept, draw, locate
 from rag.weights import Report
 
@@ -50,7 +50,13 @@ class Backend:
         self.disk = Disk.of(config)
         self.catalog = Catalog(config)
         self.server = ChromaServer.of(config)
-        self.sessions = Sessions(config.data_dir / "sessions", config.embed_model, self.server)
+        self.sessions = Sessions(
+            config.data_dir / "sessions",
+            config.embed_model,
+            self.server,
+            # Who lets so many ask at once has the memory for their indexes.
+            max(OPEN_STORES, config.max_answers),
+        )
         self.intake = Intake(self._take_in, self._fetch)
         self.sample_files = sorted(f for f in SAMPLES.iterdir() if f.suffix in ENDINGS)
         self._closed = threading.Event()
@@ -73,8 +79,13 @@ class Backend:
             self.reranking.start()
         self.catalog.prepare(self.config.model)
         self.refresh_models()
+        threading.Thread(target=self._close_unused, name="close unused", daemon=True).start()
         if self.config.forget_after:
             threading.Thread(target=self._forget_idle, name="forget idle", daemon=True).start()
+
+    def _close_unused(self) -> None:
+        while not self._closed.wait(UNUSED / 2):
+            self.sessions.close_unused()
 
     def _forget_idle(self) -> None:
         hours = self.config.forget_after or 0

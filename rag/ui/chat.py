@@ -1,14 +1,15 @@
 """A question's way through the page: the handlers of the conversations.
 
-A handler begins an answer (`writing`), then looks on and yields what changes on the page, at most
-every `PACE` seconds, the first piece at once. An answer goes on while its tab shows another
-conversation, and a page that is loaded looks on where an answer is being written.
+One handler begins an answer (`writing`), another looks on and yields the conversation as it
+changes, at most every `PACE` seconds, the first piece at once. That has no other output: Gradio
+makes each component anew of which it is told nothing (docs/decisions.md). An answer goes on while
+its tab shows another conversation, and a page that is loaded looks on where one is being written.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -36,6 +37,11 @@ PACE = 0.1
 FAST = 80
 """Characters that come between two states from which on the next one is waited for twice as long:
 nobody reads so fast."""
+SHARE = 50
+"""How many times as long as one state takes it is at least until the next, so that a hundred pages
+that look on leave the event loop time for all else."""
+SLOWEST = 1.0
+"""Seconds between two states, at most."""
 GLANCE = 0.02
 """Seconds between two looks at whether anything has changed."""
 ALIVE = 1.0
@@ -54,9 +60,17 @@ STILL_WRITING = "Another answer is still being written. Stop it, then ask again.
 T = TypeVar("T")
 Put = Callable[[], object]
 """Puts an answer that is about to be written into its conversation."""
-View = tuple[Any, Any, Any]
-"""Updates of the conversation, the question box and the list of conversations."""
-NOTHING: View = (gr.skip(), gr.skip(), gr.skip())
+Tree = dict[str, Any]
+"""The `key` of a conversation, its `parts`, and while no answer is being written there, the key of
+the one that has `ended` last."""
+Beside = tuple[Any, Any]
+"""Updates of the question box and the list of conversations."""
+View = tuple[Tree, Any, Any]
+"""The conversation, and these."""
+NOTHING: Beside = (gr.skip(), gr.skip())
+LAST: Tree = gr.skip()
+"""What is yielded last is sent once more at the end, and whole. An empty tree would cost Gradio
+less, but of what comes at once a browser shows the latest alone, and not the state before it."""
 IDLE_BOX = {"submit_btn": True, "stop_btn": False}
 BUSY_BOX = {"submit_btn": False, "stop_btn": True}
 
@@ -75,6 +89,33 @@ class Look:
     def conversation(self) -> Conversation:
         """The one that the tab shows; at first the one that the session had open last."""
         return self.session.shown(self.tab)
+
+
+class Pace:
+    """When who looks on is told of a growing answer: of its first piece at once, then after `PACE`,
+    and the more seldom the longer it takes to tell."""
+
+    def __init__(self, writing: Writing):
+        self._answer = writing.answer
+        self._length = self._grown = 0
+        self._told = self._took = 0.0
+
+    @property
+    def is_silent(self) -> bool:
+        return time.monotonic() - self._told > ALIVE
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        self._told, length = time.monotonic(), len(self._answer.text)
+        self._grown, self._length = length - self._length, length
+        yield
+        self._took += (time.monotonic() - self._told - self._took) / 4
+
+    async def wait(self) -> None:
+        due = self._told
+        if self._length:  # until then each step is told, and the first piece is not waited for
+            due += min(max(PACE * (1 + (self._grown > FAST)), SHARE * self._took), SLOWEST)
+        await asyncio.sleep(max(GLANCE, due - time.monotonic()))
 
 
 @dataclass(frozen=True)
@@ -108,18 +149,15 @@ class Chat:
 
     async def ask(
         self, box: dict[str, Any], asking: Asking, request: gr.Request, files: Sequence[Job] = ()
-    ) -> AsyncIterator[View]:
-        """Answer the question in the box, as soon as `files` can be searched."""
+    ) -> Beside:
+        """Have the question in the box answered, as soon as `files` can be searched."""
         look = self.look(request)
         question = (box.get("text") or "").strip()
         if not question:
-            yield gr.skip(), gr.update(value=None, **self._box(look)), gr.skip()
-        elif self._is_too_long(question, look):
-            yield NOTHING
-        else:
-            # The box is emptied only when the question has been taken.
-            async for view in self._ask(look, question, asking, files, box={"value": None}):
-                yield view
+            return gr.update(value=None, **self._box(look)), gr.skip()
+        if self._is_too_long(question, look):
+            return NOTHING
+        return await self._ask(look, question, asking, files)
 
     async def expect(self, box: dict[str, Any], asking: Asking, request: gr.Request) -> None:
         """While a question is being typed, and nothing else is to be done: read ahead."""
@@ -133,9 +171,7 @@ class Chat:
         expect = self._anticipation.expect
         await asyncio.to_thread(expect, look.session, look.conversation, turn, asking.model)
 
-    async def press(
-        self, event: gr.EventData, asking: Asking, request: gr.Request
-    ) -> AsyncIterator[View]:
+    async def press(self, event: gr.EventData, asking: Asking, request: gr.Request) -> Beside:
         """Do what a button of the conversation says that has an answer written."""
         look = self.look(request)
         key, text = str(event.key), str(event.text).strip()
@@ -143,17 +179,12 @@ class Chat:
         if event.do in ("suggested", "follow-up") and asked:
             if event.do == "suggested":
                 asking = replace(asking, scope="samples")
-            views = self._ask(look, asked, asking)
-        elif self._is_too_long(text, look):
-            yield NOTHING
-            return
-        elif again := self._again(look, event.do, key, text, asking):
-            views = self._write(look, *again)
-        else:
-            yield self.view(look)
-            return
-        async for view in views:
-            yield view
+            return await self._ask(look, asked, asking, emptied=False)
+        if self._is_too_long(text, look):
+            return NOTHING
+        if again := self._again(look, event.do, key, text, asking):
+            return await self._write(look, *again)
+        return self.beside(look)
 
     def _again(
         self, look: Look, do: str, key: str, text: str, asking: Asking
@@ -179,17 +210,21 @@ class Chat:
         put = partial(_replace, look.conversation.turns, turn, changed, and_after=True)
         return changed, new, put, text if do == "search" else ""
 
-    async def follow(self, request: gr.Request) -> AsyncIterator[View]:
-        """Look on where an answer is being written in what the tab shows."""
+    async def follow(self, request: gr.Request) -> AsyncGenerator[Tree, None]:
+        """The conversation that the tab shows, again each time that it changes, as long as an
+        answer is being written in it."""
         look = self.look(request)
         writing = self._writings.get(look.conversation.key)
-        if not writing:  # what was being written when the tab was told may have ended since
-            yield self.view(look)
-            return
-        yield NOTHING  # where nothing is yielded, Gradio empties what it shows
-        if look.tab not in writing.watching:
-            async for view in self._follow(look, writing):
-                yield view
+        if writing and look.tab not in writing.watching:
+            async for tree in self._follow(look, writing):
+                yield tree
+        else:
+            yield self._tree(look)
+        yield LAST
+
+    def settle(self, request: gr.Request) -> Beside:
+        """What is beside a conversation in which an answer has ended."""
+        return self.beside(self.look(request))
 
     def stop(self, request: gr.Request) -> None:
         """End the running answer; who looks on then shows it as stopped."""
@@ -216,7 +251,7 @@ class Chat:
                 self._choose(look, key)
             case "rate" | "comment":
                 self._rate(look, event.do, key, text)
-        return self.view(look, box=box)
+        return self.view(look, box)
 
     def export(self, event: gr.EventData, request: gr.Request) -> dict[str, Any]:
         """A conversation as a file to be saved."""
@@ -233,15 +268,18 @@ class Chat:
         """What this browser had open when it was here last."""
         return self.view(self.look(request))
 
-    def view(self, look: Look, *, box: dict[str, Any] | None = None) -> View:
+    def view(self, look: Look, box: dict[str, Any] | None = None) -> View:
         """All that the tab shows, as it is."""
+        return self._tree(look), *self.beside(look, box)
+
+    def beside(self, look: Look, box: dict[str, Any] | None = None) -> Beside:
+        """What is beside the conversation that the tab shows, as it is."""
         return (
-            self._tree(look),
             gr.update(**self._box(look), **(box or {})),
             turns.conversations(look.session.conversations, look.conversation.key, look.say),
         )
 
-    def _tree(self, look: Look) -> dict[str, Any]:
+    def _tree(self, look: Look) -> Tree:
         conversation, config = look.conversation, self.backend.config
         writing = self._writings.get(conversation.key)
         models = self.backend.catalog.choices()
@@ -249,7 +287,8 @@ class Chat:
         now = writing.answer if writing and not writing.answer.finish_reason else None
         doing = writing.doing if writing else None
         parts = turns.parts(conversation, shown, now, doing)
-        return {"key": conversation.key, "parts": parts}
+        ended = "" if self._is_busy(look) else conversation.ended
+        return {"key": conversation.key, "parts": parts, "ended": ended}
 
     def _box(self, look: Look) -> dict[str, Any]:
         return BUSY_BOX if self._is_busy(look) else IDLE_BOX
@@ -264,15 +303,16 @@ class Chat:
         question: str,
         asking: Asking,
         files: Sequence[Job] = (),
-        box: dict[str, Any] | None = None,
-    ) -> AsyncIterator[View]:
+        *,
+        emptied: bool = True,
+    ) -> Beside:
         answer = Answer(asking.model)
         options = look.session.preferences.options
         turn = Turn(question, [answer], asking.scope, asking.documents, options)
-        conversation = look.conversation
-        put = partial(conversation.turns.append, turn)
-        async for view in self._write(look, turn, answer, put, files=files, box=box):
-            yield view
+        put = partial(look.conversation.turns.append, turn)
+        # The box is emptied only when the question has been taken.
+        box = {"value": None} if emptied else {}
+        return await self._write(look, turn, answer, put, files=files, box=box)
 
     async def _write(
         self,
@@ -284,20 +324,18 @@ class Chat:
         *,
         files: Sequence[Job] = (),
         box: dict[str, Any] | None = None,
-    ) -> AsyncIterator[View]:
-        """Have `answer` written in the conversation that is shown, and look on. `put` puts it in
-        its place there."""
+    ) -> Beside:
+        """Have `answer` written in the conversation that is shown. `put` puts it in its place
+        there."""
         begun = await self.begin(
             look.session, look.conversation, turn, answer, put, files, search_for
         )
         if not isinstance(begun, Writing):
             text, values = begun
             gr.Warning(look.say(text, **values))
-            yield NOTHING
-            return
+            return NOTHING
         self._prefer(look.session, answer.model)
-        async for view in self._follow(look, begun, box):
-            yield view
+        return self.beside(look, box)
 
     async def begin(
         self,
@@ -341,41 +379,28 @@ class Chat:
         writing.start()
         return True
 
-    async def _follow(
-        self, look: Look, writing: Writing, box: dict[str, Any] | None = None
-    ) -> AsyncIterator[View]:
-        """Yield what changes until nothing does. A tab that shows another conversation is given
-        nothing, and is looking on all the same."""
+    async def _follow(self, look: Look, writing: Writing) -> AsyncIterator[Tree]:
+        """Yield the conversation each time that it changes, until nothing does. A tab that shows
+        another one is given nothing, and is looking on all the same."""
         with writing.watched_by(look.tab):
-            version, busy, told = writing.version, True, time.monotonic()
-            tree: Any
-            tree, *others = self.view(look, box=box)
-            yield tree, *others
-            length, step = len(writing.answer.text), PACE
+            version, tree, pace = -1, LAST, Pace(writing)
             while True:
                 over, now = writing.over, writing.version
-                if look.conversation is not writing.conversation:
-                    tree = gr.skip()
-                elif now != version:
-                    version, told = now, time.monotonic()
-                    grown, length = len(writing.answer.text) - length, len(writing.answer.text)
-                    step = 2 * PACE if grown > FAST else PACE
-                    if busy and writing.answer.finish_reason and not self._is_busy(look):
-                        busy = False
-                        tree, *others = self.view(look)
-                    else:
-                        tree, *others = self._tree(look), gr.skip(), gr.skip()
-                    yield tree, *others
-                if time.monotonic() - told > ALIVE:
-                    told = time.monotonic()
-                    # Gradio sends what differs from the state before: a number.
-                    alive = tree if tree == gr.skip() else {**tree, "alive": told}
-                    yield alive, gr.skip(), gr.skip()
+                shown = look.conversation is writing.conversation
+                if changed := shown and now != version:
+                    version, tree = now, self._tree(look)
+                elif not shown:
+                    tree = LAST
+                if changed:
+                    with pace.telling():
+                        yield tree
+                elif pace.is_silent:
+                    with pace.telling():
+                        # Gradio sends what differs from the state before: a number.
+                        yield {**tree, "alive": time.monotonic()} if shown else tree
                 if over:
                     break
-                await asyncio.sleep(max(GLANCE, told + step - time.monotonic()))
-            if busy and look.conversation is writing.conversation:
-                yield self.view(look)
+                await pace.wait()
             if writing.unsaved:
                 gr.Warning(
                     look.say(
@@ -384,8 +409,6 @@ class Chat:
                         reason=writing.unsaved,
                     )
                 )
-            # What is yielded last is sent once more at the end, and whole.
-            yield NOTHING
 
     def _undo(self, look: Look, key: str) -> dict[str, Any]:
         """Take a turn back, with what came after; its question returns to the box."""

@@ -93,7 +93,7 @@ const speak = () => {
 };
 
 // The end stays in sight while the answer grows, unless the reader has gone up to read.
-let turns = 0;
+let turns = 0, ended = '';
 const show = () => {
   place.heard = performance.now();
   const parts = props.value?.parts ?? [];
@@ -106,6 +106,10 @@ const show = () => {
   patch(list, parts);
   speak();
   turns = parts.length;
+  // The box and the list are the server's to change, by an event of their own.
+  const now = props.value?.ended ?? '';
+  if (now && now !== ended) trigger('settled', {});
+  ended = now || ended;
   if (asked || other || atEnd) requestAnimationFrame(() => { place.scrollTop = place.scrollHeight; });
 };
 watch('value', show);

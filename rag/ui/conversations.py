@@ -127,6 +127,8 @@ class Conversation:
     stop: threading.Event = field(default_factory=threading.Event)
     deleted: bool = False
     """Whatever still goes on in it must leave nothing on the disk."""
+    ended: str = ""
+    """The key of the answer that was ended last."""
 
     @property
     def name(self) -> str:

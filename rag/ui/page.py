@@ -5,7 +5,9 @@ import html
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +52,9 @@ FORGET = (
 )
 MAX_EVENTS = 1_000
 """Events that Gradio handles at the same time, and as many that it keeps waiting; each page that
-looks on while an answer is written is one."""
+looks on is one."""
+MAX_TABS = 500
+"""Tabs that Gradio remembers, the ones seen last."""
 KEEP_UPLOADS = 600
 """Seconds after which an uploaded file is deleted, taken in or not."""
 
@@ -72,8 +76,15 @@ def build(programs: Programs) -> gr.Blocks:
     """The whole page, and what programs may do with it, ready to be launched."""
     chat, backend = programs.chat, programs.backend
     library, panel_of, config = Library(backend), Panel(backend), backend.config
-    # Read when components are made: uploads wait in our folder.
+    # Read when components are made: uploads wait in our folder. And when the queue is made: after
+    # each event Gradio would put the last 10,000 of them into a table, for a page that is closed.
     os.environ["GRADIO_TEMP_DIR"] = str(uploads_dir(config))
+    os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"
+    os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(10**9)
+    # Gradio imports it twice for each state of a growing answer. Where it is not there, that is a
+    # walk through all folders of packages each time; now it is known.
+    if not find_spec("matplotlib"):
+        sys.modules["matplotlib"] = None  # type: ignore[assignment]
     page: gr.Blocks
     with gr.Blocks(
         title="Rivulet",
@@ -165,30 +176,34 @@ def build(programs: Programs) -> gr.Blocks:
         timer = gr.Timer(0.7)
         refreshing = gr.Timer(0.7)
         seen = gr.State(0)
+        # Unlike other outputs it costs nothing where it stays as it is.
+        brought = gr.State(0)
 
-        view = [conversation, box, conversations]
+        beside = [box, conversations]
+        view = [conversation, *beside]
         shelf = [documents, notes, scope, refreshing]
         asking = [model, scope, chosen]
 
-        def take(files: list[str], request: gr.Request) -> tuple[list[Job], tuple[Any, ...]]:
-            look = library.look(request)
-            return library.take(look.session, files), library.shelf(look, gr.update(value="mine"))
-
         async def ask(
             value: dict[str, Any], model: str, scope: Scope, chosen: list[str], request: gr.Request
-        ) -> AsyncIterator[tuple[Any, ...]]:
+        ) -> tuple[Any, ...]:
             """Files in the question box are queued; the question waits for their words."""
             files: list[Job] = []
+            came = gr.skip()
             if value["files"]:
+                session = library.look(request).session
                 # Elsewhere: all streams of the page would wait for the disk.
-                files, shown = await asyncio.to_thread(take, value["files"], request)
-                value = {**value, "files": []}
-                yield gr.skip(), gr.update(value=value), gr.skip(), *shown
-                scope = "mine"
-            async for update in chat.ask(
-                value, Asking(model, scope, tuple(chosen)), request, files
-            ):
-                yield *update, *_nothing(4)
+                files = await asyncio.to_thread(library.take, session, value["files"])
+                scope, came = "mine", session.batches
+            asking = Asking(model, scope, tuple(chosen))
+            box, listed = await chat.ask(value, asking, request, files)
+            if files and "value" not in box:  # the question was not taken, but they were
+                box = gr.update(value={**value, "files": []})
+            return box, listed, came
+
+        def show_brought(request: gr.Request) -> tuple[Any, ...]:
+            """The list of documents, when files have come with a question."""
+            return library.shelf(library.look(request), gr.update(value="mine"))
 
         async def press(
             model: str,
@@ -196,9 +211,8 @@ def build(programs: Programs) -> gr.Blocks:
             chosen: list[str],
             event: gr.EventData,
             request: gr.Request,
-        ) -> AsyncIterator[Any]:
-            async for update in chat.press(event, Asking(model, scope, tuple(chosen)), request):
-                yield update
+        ) -> Any:
+            return await chat.press(event, Asking(model, scope, tuple(chosen)), request)
 
         async def expect(
             value: dict[str, Any], model: str, scope: Scope, chosen: list[str], request: gr.Request
@@ -266,16 +280,28 @@ def build(programs: Programs) -> gr.Blocks:
         loaded = [*view, *shelf, seen, heading, model, *form.fields]
 
         Api(programs).build(on)  # first: the page's own have other names then
-        arrived = on(page.load, load, outputs=loaded, **quick)
-        on(arrived.then, chat.follow, outputs=view, **quick)
+        shows = [
+            on(page.load, load, outputs=loaded, **quick),
+            on(box.submit, ask, inputs=[box, *asking], outputs=[*beside, brought], **quick),
+            on(conversation.ask, press, inputs=asking, outputs=beside, **quick),
+            on(conversation.click, chat.do, outputs=view, **quick),
+            on(conversations.click, chat.do, outputs=view, **quick),
+            on(
+                forget.click,
+                forget_all,
+                inputs=confirmed,
+                outputs=[*loaded, panel],
+                js=_confirming(FORGET),
+                **quick,
+            ),
+        ]
+        for done in shows:
+            on(done.then, chat.follow, outputs=conversation, postprocess=False, **quick)
+        on(brought.change, show_brought, outputs=shelf, **quick)
+        on(conversation.settled, chat.settle, outputs=beside, **quick)
         on(timer.tick, tick, outputs=[preparing, documents, model, timer], **ticking)
-        on(box.submit, ask, inputs=[box, *asking], outputs=[*view, *shelf], **quick)
         on(box.input, expect, inputs=[box, *asking], trigger_mode="always_last", **ticking)
-        on(conversation.ask, press, inputs=asking, outputs=view, **quick)
         on(box.stop, chat.stop, **quick)
-        for buttons in (conversation, conversations):
-            done = on(buttons.click, chat.do, outputs=view, **quick)
-            on(done.then, chat.follow, outputs=view, **quick)
         on(conversations.save, chat.export, outputs=download, **quick)
         on(conversation.open, panel_of.open, outputs=panel, **quick)
         on(panel.click, panel_of.open, outputs=panel, **quick)
@@ -289,14 +315,6 @@ def build(programs: Programs) -> gr.Blocks:
             on(buttons.click, library.press, outputs=shelf, **quick)
         on(scope.change, choose, inputs=[scope, chosen], outputs=chosen, **quick)
         form.wire(on)
-        on(
-            forget.click,
-            forget_all,
-            inputs=confirmed,
-            outputs=[*loaded, panel],
-            js=_confirming(FORGET),
-            **quick,
-        )
     return page
 
 
@@ -380,6 +398,9 @@ def launch(
             js=_scripts(),
             i18n=TEXTS,
             root_path=config.root_path or None,
+            # What Gradio keeps of a tab, 0.2 MB for an hour after it is gone; without it a tab that
+            # is still there loses nothing.
+            state_session_capacity=MAX_TABS,
             app_kwargs={
                 "middleware": [
                     Middleware(Identity, root_path=config.root_path),

@@ -5,7 +5,6 @@ page. Knows nothing of either protocol.
 """
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 from rag.errors import RivuletError
 from rag.ui.backend import Backend
-from rag.ui.chat import GLANCE, PACE, Chat
+from rag.ui.chat import Chat, Pace
 from rag.ui.conversations import Answer, Conversation, Scope, Turn
 from rag.ui.jobs import Job
 from rag.ui.language import english
@@ -21,8 +20,6 @@ from rag.ui.library import TOO_MANY
 from rag.ui.sessions import Session
 from rag.ui.writing import Writing
 
-ALIVE = 1.0
-"""Seconds after which whoever looks on is told something, also while the model is silent."""
 EMPTY = "The question is empty. Write one."
 NOTHING_GIVEN = "There is nothing to add: give a document, or the address of a web page."
 NOT_THERE = "There is no such document. The list has the identities."
@@ -52,15 +49,16 @@ class Programs:
             text, values = begun
             raise RivuletError(english(text, **values))
         with begun.watched_by(tab):
-            version, told, over = -1, 0.0, False
-            while not over:
+            version, pace = -1, Pace(begun)
+            while True:
                 over, now = answer.finish_reason is not None, begun.version
-                if over or now != version or time.monotonic() - told > ALIVE:
-                    version, told = now, time.monotonic()
-                    yield begun
-                    await asyncio.sleep(PACE)
-                else:
-                    await asyncio.sleep(GLANCE)
+                if over or now != version or pace.is_silent:
+                    version = now
+                    with pace.telling():
+                        yield begun
+                if over:
+                    break
+                await pace.wait()
 
     async def add(self, session: Session, files: list[Path], address: str = "") -> list[Job]:
         """Queue files, and the web page at an address; they are in once all these have ended."""

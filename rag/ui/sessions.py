@@ -45,7 +45,10 @@ NOTED = 600.0
 LEFT = 3600.0
 """Seconds without a visit after which a session need not be in memory."""
 OPEN_STORES = 24
-"""Indexes kept open at the same time; each costs some 5 MB, 11 files and 6 threads."""
+"""Indexes kept open at the same time, at least; each costs some 5 MB, 11 files and 6 threads. To
+open one takes 35 ms of the processor, for each question where more people ask in turn."""
+UNUSED = 60.0
+"""Seconds after which an index that nobody uses is closed."""
 
 
 @dataclass(eq=False)
@@ -73,6 +76,8 @@ class Session:
     tabs: dict[str, str] = field(default_factory=dict)
     """Which conversation each tab of the browser shows, the one that was turned to last at the
     end."""
+    opening: threading.Lock = field(default_factory=threading.Lock)
+    """Held while its index is opened, which others need not wait for."""
     writing: threading.RLock = field(default_factory=threading.RLock)
     """Guards the conversations and what is written of the session. Who holds the lock of a
     conversation may take it, never the other way round."""
@@ -318,8 +323,16 @@ class Clock:
 class Sessions:
     """All sessions of the process, found by the identity of their browser."""
 
-    def __init__(self, folder: Path, embed_model: str, server: ChromaServer | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        embed_model: str,
+        server: ChromaServer | None = None,
+        most_open: int = OPEN_STORES,
+    ):
         self.folder = folder
+        self.most_open = most_open
+        """Indexes kept open that nobody uses just now."""
         self.embed_model = embed_model
         self.server = server
         """Where the indexes are, named after the folders of their sessions; None: in these."""
@@ -329,6 +342,8 @@ class Sessions:
         self._sessions: dict[str, Session] = {}
         self._stores: dict[str, ChromaStore] = {}
         """The open indexes, the least recently used first."""
+        self._left: dict[str, float] = {}
+        """When each was used last."""
         self._used: Counter[str] = Counter()
         """How many are reading or writing each open index just now."""
         self._lock = threading.Lock()
@@ -407,27 +422,58 @@ class Sessions:
     def store(self, session: Session) -> Iterator[ChromaStore]:
         """The session's index, open for as long as the context is."""
         key = session.folder.name
-        with self._lock:
-            if session.forgotten:
-                raise StoreError("Everything was removed meanwhile. Add it again.")
-            store = self._stores.pop(key, None)
-            if store is None:
-                store = ChromaStore(
-                    self._place(session), self.embed_model, server=self.server, name=key
-                )
-                with suppress(StoreError):  # whoever uses it will be told
-                    session.originals.sweep(store.documents())
-            self._stores[key] = store
-            self._used[key] += 1
-            idle = [other for other in self._stores if not self._used[other]]
-            for other in idle[: max(0, len(self._stores) - OPEN_STORES)]:
-                self._stores.pop(other).close()
+        with session.opening:
+            with self._lock:
+                if session.forgotten:
+                    raise StoreError("Everything was removed meanwhile. Add it again.")
+                self._used[key] += 1
+                store = self._stores.pop(key, None)
+            try:
+                store = store or self._open(session)
+            except BaseException:
+                self._leave(key)
+                raise
+            with self._lock:
+                self._stores[key] = store
+                idle = [other for other in self._stores if not self._used[other]]
+                more = idle[: max(0, len(self._stores) - self.most_open)]
+                unused = [self._stores.pop(each) for each in more]
+        for each in unused:
+            each.close()
         try:
             yield store
         finally:
-            with self._lock:
-                self._used[key] -= 1
-                self._has.pop(key, None)  # a document may have come or gone
+            self._leave(key)
+
+    def _open(self, session: Session) -> ChromaStore:
+        store = ChromaStore(
+            self._place(session),
+            self.embed_model,
+            server=self.server,
+            name=session.folder.name,
+        )
+        with suppress(StoreError):  # whoever uses it will be told
+            session.originals.sweep(store.documents())
+        return store
+
+    def close_unused(self) -> None:
+        """Close the indexes that nobody has used for a while."""
+        limit = time.monotonic() - UNUSED
+        with self._lock:
+            unused = [
+                self._stores.pop(key)
+                for key in list(self._stores)
+                if not self._used[key] and self._left[key] < limit
+            ]
+            self._left = {key: when for key, when in self._left.items() if key in self._stores}
+        for each in unused:
+            each.close()
+
+    def _leave(self, key: str) -> None:
+        with self._lock:
+            self._left[key] = time.monotonic()
+            self._used[key] -= 1
+            self._has.pop(key, None)  # a document may have come or gone
 
     def documents(self, session: Session) -> list[StoredDocument]:
         """The records of the session's documents, the newest first."""
@@ -471,6 +517,7 @@ class Sessions:
         with ExitStack() as answers:
             for conversation in session.opened():
                 answers.enter_context(conversation.lock)
+            answers.enter_context(session.opening)
             answers.enter_context(self._lock)
             answers.enter_context(session.writing)
             if store := self._stores.pop(key, None):

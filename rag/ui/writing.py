@@ -49,6 +49,9 @@ KEPT = 2.0
 """Seconds after which what has come of an answer is on the disk."""
 GLANCE = 0.2
 """Seconds between two looks at what is waited for."""
+BUSY_LINE = 8
+"""Answers from which on no further questions are sought while they are being written: it takes up
+to sixteen searches, and more of the processor than all else of an answer."""
 
 
 @dataclass(eq=False)
@@ -154,6 +157,7 @@ class Writing:
         try:
             self.keep()
         finally:
+            self.conversation.ended = self.answer.key
             self.conversation.lock.release()
             self.ended()
             self._told(None)
@@ -254,9 +258,11 @@ class Writing:
         return any(turn is self.turn for turn in self.conversation.turns[-1:])
 
     def _suggest(self) -> None:
-        """Find further questions, as long as nothing else is asked."""
+        """Find further questions, as long as nothing else is asked, and not too much by others."""
         answer, turns = self.answer, self.conversation.turns
         if answer.finish_reason != "stop" or not answer.sources or not self._is_last:
+            return
+        if self.place.line.writing >= BUSY_LINE:
             return
         asked = [turn.question for turn in turns[:-1]]
         asked.append(answer.searched_for or self.turn.question)

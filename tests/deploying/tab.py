@@ -31,6 +31,11 @@ class Tab:
         found = [e["id"] for e in events if [parts.get(of), trigger] in e["targets"]]
         return int(found[number])
 
+    def after(self, event: int) -> int:
+        """The number of the event that comes after another."""
+        events = self.config["dependencies"]
+        return next(int(e["id"]) for e in events if e["trigger_after"] == event)
+
     def does(
         self, event: int, *data: Any, told: dict[str, Any] | None = None
     ) -> Iterator[tuple[float, str]]:
@@ -58,8 +63,10 @@ class Tab:
     def begins(
         self, question: str, scope: str = "samples", model: str = "scripted"
     ) -> Iterator[tuple[float, str]]:
-        box = {"text": question, "files": []}
-        return self.does(self.event("box", "submit"), box, model, scope, [])
+        """Ask, then look on, as the page does."""
+        box, submit = {"text": question, "files": []}, self.event("box", "submit")
+        yield from self.does(submit, box, model, scope, [])
+        yield from self.does(self.after(submit))
 
     def asks(self, question: str, scope: str = "samples") -> list[tuple[float, str]]:
         return list(self.begins(question, scope))

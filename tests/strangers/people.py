@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 import httpx
+from gradio_client.utils import apply_diff
 
 from rag.ui.identity import COOKIE
 
@@ -75,11 +76,36 @@ class Person:
                     return
 
     def call(self, number: int, data: list[Any], event: Any = None) -> Any:
-        """What a handler gives in the end."""
+        """What a handler gives in the end; before it what the page shows, where it looks on."""
         self.join(number, data, event).raise_for_status()
         *_, last = self.messages()
         assert last["msg"] == "process_completed", last
-        return last["output"]
+        output = last["output"]
+        if last["success"] and (then := self.then(number)) is not None:
+            shown = self.follow(then)
+            if "parts" in (output["data"][0] or {}):
+                output["data"][0] = shown
+            else:
+                output["data"].insert(0, shown)
+        return output
+
+    def then(self, number: int) -> int | None:
+        """The number of the handler that comes after another."""
+        fns = self.page.fns.items()
+        return next((n for n, fn in fns if fn.trigger_after == number), None)
+
+    def follow(self, number: int) -> Any:
+        """The conversation, when nothing is written in it any more."""
+        self.join(number, []).raise_for_status()
+        tree: Any = None
+        shown: dict[str, Any] = {}
+        for message in self.messages():
+            if message["msg"] == "process_generating":
+                (value,) = message["output"]["data"]
+                tree = value if tree is None else apply_diff(tree, value)
+                shown = tree if "parts" in tree else shown
+        assert message["success"], message
+        return shown
 
     def press(self, element: str, do: str, key: str = "", text: str = "") -> Any:
         event = {"do": do, "key": key, "text": text}
@@ -99,9 +125,14 @@ class Person:
         return self.call(self.number("box", "submit"), [box, model, scope, []])
 
     def begin(self, question: str, scope: str = "samples") -> str:
-        """Ask and do not wait: the identity of the event."""
+        """Ask and do not wait: the identity of the event that looks on."""
         box = {"text": question, "files": []}
-        joined = self.join(self.number("box", "submit"), [box, "scripted", scope, []])
+        number = self.number("box", "submit")
+        self.join(number, [box, "scripted", scope, []]).raise_for_status()
+        list(self.messages())
+        then = self.then(number)
+        assert then is not None
+        joined = self.join(then, [])
         return str(joined.raise_for_status().json()["event_id"])
 
     def upload(self, name: str, content: bytes) -> str:

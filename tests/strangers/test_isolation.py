@@ -142,8 +142,7 @@ class TestKeys:
         bob.press("documents", "remove", key)
         assert "plums.txt" in ann.shelf()
         box = {"text": "vermilion plums", "files": []}
-        bob.join(bob.number("box", "submit"), [box, "scripted", "chosen", [key]])
-        list(bob.messages())
+        bob.call(bob.number("box", "submit"), [box, "scripted", "chosen", [key]])
         assert "colour vermilion" not in bob.load()
 
     def test_forgetting_forgets_ones_own(self, ann: Person, bob: Person) -> None:

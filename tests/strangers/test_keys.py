@@ -86,8 +86,7 @@ def test_keys_passwords_and_texts_are_nowhere(
             ann.add("quinces.txt", TEXT)
             number = ann.number("box", "submit")
             box = {"text": QUESTION, "files": []}
-            ann.join(number, [box, "openai:gpt", "none", []])
-            page = json.dumps(list(ann.messages()))
+            page = json.dumps(ann.call(number, [box, "openai:gpt", "none", []]))
             page += ann.load() + ann.shelf()
             for route in ("", "config", "gradio_api/info", "gradio_api/nothing", "login_check"):
                 page += ann.http.get(route).text

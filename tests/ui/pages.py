@@ -3,7 +3,8 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing
 from itertools import chain
 from typing import Any
 
@@ -13,13 +14,15 @@ from bs4 import BeautifulSoup
 from rag.llms.protocol import TextStream
 from rag.llms.scripted import ScriptedLLM
 from rag.types import ChatMessage, Completion
-from rag.ui.chat import Asking, Chat
+from rag.ui.chat import Asking, Beside, Chat
 from rag.ui.conversations import Answer, Conversation, Scope
 from rag.ui.jobs import Job
 from rag.ui.line import Line, Place
 from rag.ui.sessions import Session
 
 MODEL = "scripted"
+View = tuple[Any, Any, Any]
+"""Updates of the conversation, the question box and the list of conversations."""
 GUARD = 20.0
 """Seconds after which a test gives up: a hang guard."""
 
@@ -117,12 +120,18 @@ class Page:
         """The conversation, each time it changed."""
         self.box: dict[str, Any] = {}
         self.listed = ""
-        self.show(chat.load(request))
+        self.ended = ""
+        self.load()
+
+    def load(self) -> None:
+        """Show what there is, without looking on."""
+        self.show(self.chat.load(self.request))
 
     def show(self, view: tuple[Any, ...]) -> None:
-        tree, box, listed, *_ = view
+        tree, box, listed = view
         if not skipped(tree):
-            self.key, self.parts = tree["key"], tree["parts"]
+            self.key = tree["key"]
+            self.parts = tree["parts"]
             self.states.append(self.parts)
         if not skipped(box):
             self.box = {**self.box, **box}
@@ -140,7 +149,7 @@ class Page:
         """Begin to ask."""
         box = {"text": question, "files": []}
         asking = Asking(model, scope, documents)
-        return Reading(self, self.chat.ask(box, asking, self.request, files))
+        return Reading(self, self._then(self.chat.ask(box, asking, self.request, files)))
 
     def ask(self, *questions: str, **asking: Any) -> Answer:
         """Ask, one after the other; the last answer."""
@@ -153,7 +162,9 @@ class Page:
     ) -> Reading:
         """Begin what a button has answered."""
         asking = Asking(model, scope)
-        return Reading(self, self.chat.press(event(do, key, text), asking, self.request))
+        return Reading(
+            self, self._then(self.chat.press(event(do, key, text), asking, self.request))
+        )
 
     def press(self, do: str, key: str, text: str = "", **asking: Any) -> list[Any]:
         return self.presses(do, key, text, **asking).end()
@@ -164,7 +175,19 @@ class Page:
         return self.follows()
 
     def follows(self) -> Reading:
-        return Reading(self, self.chat.follow(self.request))
+        return Reading(self, self._then())
+
+    async def _then(self, done: Awaitable[Beside] | None = None) -> AsyncIterator[View]:
+        """What a handler gives, then the conversation as it changes; where an answer has ended,
+        what is beside it."""
+        if done:
+            yield gr.skip(), *(await done)
+        async with aclosing(self.chat.follow(self.request)) as trees:
+            async for tree in trees:
+                yield tree, gr.skip(), gr.skip()
+                if not skipped(tree) and tree["ended"] not in ("", self.ended):
+                    self.ended = tree["ended"]
+                    yield gr.skip(), *self.chat.settle(self.request)
 
     def stop(self) -> None:
         self.chat.stop(self.request)

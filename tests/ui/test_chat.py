@@ -135,14 +135,21 @@ class TestAsking:
         assert page.said == ANSWER
 
     def test_the_box_is_emptied_at_once_and_busy_until_the_end(self, page: Page) -> None:
-        first, *between, last, nothing = page.asks("Why?").end()
-        assert all(map(skipped, nothing))
-        assert first[1]["value"] is None
-        assert first[1]["stop_btn"] is True
-        assert all("value" not in view[1] for view in between)  # what is typed meanwhile stays
-        assert last[1]["stop_btn"] is False
-        assert last[1]["submit_btn"] is True
-        assert "value" not in last[1]
+        views = page.asks("Why?").end()
+        first, *between, last = [box for _, box, _ in views if not skipped(box)]
+        assert first["value"] is None
+        assert first["stop_btn"] is True
+        assert not between
+        assert last["stop_btn"] is False
+        assert last["submit_btn"] is True
+        assert "value" not in last  # what is typed meanwhile stays
+
+    def test_while_it_grows_nothing_else_is_an_output(self, page: Page) -> None:
+        """Gradio makes each component anew of which it is told nothing."""
+        views = page.asks("Why?").end()
+        beside = [number for number, (_, box, _) in enumerate(views) if not skipped(box)]
+        assert len(beside) == 2  # when it begins, and when it ends
+        assert all(skipped(views[number][0]) for number in (*beside, -1))
 
     def test_the_first_piece_comes_at_once_and_a_fast_answer_in_few(
         self, page: Page, backend: Backend
@@ -167,8 +174,9 @@ class TestAsking:
         async def count() -> int:
             states = 0
             asked = Asking("quick", "none")
-            async for tree, *_ in page.chat.ask({"text": "Why?"}, asked, page.request):
-                states += not skipped(tree)
+            await page.chat.ask({"text": "Why?"}, asked, page.request)
+            async for _ in page.chat.follow(page.request):
+                states += 1
                 await asyncio.sleep(1.5 * module.GLANCE)
             return states
 
@@ -176,12 +184,31 @@ class TestAsking:
         states = asyncio.run(count())
         assert states < (time.monotonic() - begun) / module.PACE + 5
 
+    def test_the_longer_a_state_takes_the_fewer_there_are(
+        self, page: Page, backend: Backend
+    ) -> None:
+        """So that many pages that look on leave time for all else."""
+        backend.catalog.put("quick", ScriptedLLM("word " * 200, tokens_per_second=100))
+
+        async def tell() -> list[float]:
+            told = []
+            await page.chat.ask({"text": "Why?"}, Asking("quick", "none"), page.request)
+            async for _ in page.chat.follow(page.request):
+                told.append(time.monotonic())
+                await asyncio.sleep(0.01)
+            return told
+
+        told = asyncio.run(tell())
+        steps = [later - earlier for earlier, later in pairwise(told)]
+        assert max(steps) > 3 * module.PACE
+        assert max(steps) < module.SLOWEST + 0.5
+
     @pytest.mark.parametrize("text", ["", "  \n", None])
     def test_nothing_is_asked_without_a_question(
         self, page: Page, llm: ScriptedLLM, text: str | None
     ) -> None:
-        (view,) = page.asks(text).end()
-        assert view[1]["submit_btn"] is True
+        (_, box, _), *_ = page.asks(text).end()
+        assert box["submit_btn"] is True
         assert page.conversation.turns == []
         assert llm.calls == []
 
@@ -189,7 +216,7 @@ class TestAsking:
         self, page: Page, llm: ScriptedLLM
     ) -> None:
         with pytest.warns(UserWarning, match="more than 8,000 characters"):
-            (view,) = page.asks("x" * (Config().max_question + 1)).end()
+            view, *_ = page.asks("x" * (Config().max_question + 1)).end()
         assert all(map(skipped, view))
         assert llm.calls == []
         assert page.conversation.turns == []
@@ -383,7 +410,7 @@ class TestStopping:
     ) -> None:
         monkeypatch.setattr(module, "PATIENCE", 0.05)
         with page.conversation.lock, pytest.warns(UserWarning, match="still being written"):
-            (view,) = page.asks("Why?").end()
+            view, *_ = page.asks("Why?").end()
         assert all(map(skipped, view))  # what was typed is still in the box
         assert page.conversation.turns == []
 
@@ -410,11 +437,12 @@ class TestStopping:
 
         async def visit() -> list[str]:
             box = {"text": "Why?", "files": []}
-            views = page.chat.ask(box, Asking("gated", "samples"), page.request)
-            await anext(views)
+            await page.chat.ask(box, Asking("gated", "samples"), page.request)
+            trees = page.chat.follow(page.request)
+            await anext(trees)
             (writing,) = page.chat._writings.values()
             assert writing.watching == ["tab"]
-            await views.aclose()  # type: ignore[attr-defined]
+            await trees.aclose()
             await asyncio.sleep(0.05)
             return list(writing.watching)
 
@@ -584,7 +612,7 @@ class TestAgain:
         page.ask("One?", "Two?")
         key = page.conversation.turns[0].key
         with pytest.warns(UserWarning, match="more than 8,000 characters"):
-            (view,) = page.press("edit", key, "x" * (Config().max_question + 1))
+            view, *_ = page.press("edit", key, "x" * (Config().max_question + 1))
         assert all(map(skipped, view))
         assert questions(page.conversation) == ["One?", "Two?"]
 
@@ -625,8 +653,8 @@ class TestAgain:
     def test_what_another_tab_has_taken_away_is_no_error(self, page: Page, do: str) -> None:
         page.ask("Why?")
         for key in ("", ":", "0" * 12, f"{'0' * 12}:{'1' * 12}", "../x"):
-            (view,) = page.press(do, key, MODEL)
-            assert not skipped(view[0])
+            _, (tree, *_), *_ = page.press(do, key, MODEL)
+            assert tree["parts"]
         assert page.questions == ["Why?"]
 
     @pytest.mark.parametrize("do", ["show", "rename", "delete", "undo", "choose", "rate", "what"])
@@ -801,14 +829,15 @@ class TestConversations:
         gated.gate.set()
         reading.end()
         gc.collect()
-        assert len(other.follows().end()) == 1
+        shown, _, last = [tree for tree, *_ in other.follows().end()]
+        assert shown["parts"]
+        assert skipped(last)  # what is yielded last is sent once more, and whole
         assert other.said == "Half and half."
         assert other.box["stop_btn"] is False
 
     def test_a_tab_looks_on_once(self, page: Page, gated: Gated) -> None:
         reading = half(page, gated)
-        (view,) = page.follows().end()
-        assert all(map(skipped, view))
+        assert len(page.follows().end()) == 2
         gated.gate.set()
         reading.end()
 
@@ -903,7 +932,7 @@ class TestConversations:
         reading.end()
         assert gated.closed.is_set()
         assert not session.folder.exists()
-        page.show(page.chat.load(page.request))
+        page.load()
         assert page.questions == page.names == []
         assert page.ask("And now?").text == ANSWER
         assert questions(kept(page)) == ["And now?"]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rag.errors import RivuletError
+from rag.ui import chat
 from rag.ui import programs as module
 from rag.ui.backend import Backend
 from rag.ui.conversations import Answer, Conversation, Scope
@@ -76,7 +77,7 @@ class TestSilent:
         self, programs: Programs, session: Session, llm: Gated, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Else whoever asks could not see that nobody listens any more."""
-        monkeypatch.setattr(module, "ALIVE", 0.05)
+        monkeypatch.setattr(chat, "ALIVE", 0.05)
         conversation = Conversation()
 
         async def ask() -> None:

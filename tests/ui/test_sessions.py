@@ -7,11 +7,12 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rag.answering.options import AnswerOptions
-from rag.errors import EmbeddingMismatchError, RivuletError
+from rag.errors import EmbeddingMismatchError, RivuletError, StoreError
 from rag.index.embedding import HashEmbedding
 from rag.index.ingestion import Ingested, ingest
 from rag.index.store import ChromaStore
@@ -610,8 +611,8 @@ def test_another_embedding_model_is_told(folder: Path, sessions: Sessions) -> No
     other.close()
 
 
-def test_only_so_many_indexes_are_open(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "OPEN_STORES", 2)
+def test_only_so_many_indexes_are_open(sessions: Sessions) -> None:
+    sessions.most_open = 2
     names = [f"browser {n}" for n in range(8)]
     for name in names[:2]:
         put(sessions, sessions.get(name), f"This is of {name}.")
@@ -625,10 +626,8 @@ def test_only_so_many_indexes_are_open(sessions: Sessions, monkeypatch: pytest.M
     assert threading.active_count() <= threads + 6
 
 
-def test_the_index_closed_is_the_one_used_longest_ago(
-    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "OPEN_STORES", 2)
+def test_the_index_closed_is_the_one_used_longest_ago(sessions: Sessions) -> None:
+    sessions.most_open = 2
     opened: list[ChromaStore] = []
     for name in ("one", "two", "one", "three", "one"):
         with sessions.store(sessions.get(name)) as store:
@@ -637,8 +636,79 @@ def test_the_index_closed_is_the_one_used_longest_ago(
     assert first is second is third
 
 
-def test_an_index_in_use_is_not_closed(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "OPEN_STORES", 1)
+def test_who_opens_an_index_keeps_nobody_else_waiting(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = sessions.get("one"), sessions.get("two")
+    for session in (one, two):
+        put(sessions, session, "The apple is red.")
+    sessions.close()
+    opening, gate = threading.Event(), threading.Event()
+
+    class Slow(ChromaStore):
+        def __init__(self, folder: Path, *more: Any, **options: Any) -> None:
+            if folder.parent == one.folder:
+                opening.set()
+                assert gate.wait(60)
+            super().__init__(folder, *more, **options)
+
+    monkeypatch.setattr(module, "ChromaStore", Slow)
+    found: list[list[str]] = []
+    ask = lambda: found.append(search(sessions, one, "apple"))  # noqa: E731
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        assert opening.wait(60)
+        assert search(sessions, sessions.get("two"), "apple") == ["The apple is red."]
+        assert not found
+    finally:
+        gate.set()
+        for thread in threads:
+            thread.join(60)
+    assert found == [["The apple is red."]] * 2
+    assert len(sessions._stores) == 2  # opened once for both
+
+
+def test_an_index_that_cannot_be_opened_is_in_nobody_s_use(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = sessions.get("one")
+    put(sessions, session, "The apple is red.")
+    sessions.close()
+
+    def fails(*_: object, **__: object) -> None:
+        raise StoreError("No.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "ChromaStore", fails)
+        with pytest.raises(StoreError), sessions.store(session):
+            pass
+    assert not sessions._used[session.folder.name]
+    assert search(sessions, session, "apple") == ["The apple is red."]
+
+
+def test_an_index_that_nobody_uses_is_closed_after_a_while(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = sessions.get("one"), sessions.get("two")
+    for session in (one, two):
+        put(sessions, session, "The apple is red.")
+    sessions.close_unused()
+    assert len(sessions._stores) == 2
+    monkeypatch.setattr(module, "UNUSED", -1.0)
+    with sessions.store(one) as store:
+        sessions.close_unused()
+        assert list(sessions._stores) == [one.folder.name]
+        assert store.documents()  # it would raise
+    sessions.close_unused()
+    assert not sessions._stores
+    assert not sessions._left
+    assert search(sessions, two, "apple") == ["The apple is red."]
+
+
+def test_an_index_in_use_is_not_closed(sessions: Sessions) -> None:
+    sessions.most_open = 1
     one = sessions.get("one")
     put(sessions, one, "The apple is red.")
     with sessions.store(one) as store:
@@ -654,9 +724,9 @@ def test_an_index_in_use_is_not_closed(sessions: Sessions, monkeypatch: pytest.M
     assert search(sessions, one, "apple") == ["The apple is red."]
 
 
-def test_many_at_once(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_at_once(sessions: Sessions) -> None:
     """Indexes are opened and closed below those who use them, and nobody notices."""
-    monkeypatch.setattr(module, "OPEN_STORES", 2)
+    sessions.most_open = 2
     problems: list[Exception] = []
 
     def use(name: str) -> None:

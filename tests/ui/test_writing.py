@@ -288,6 +288,16 @@ class TestSuggesting:
         found.set()
         assert over(writing).suggestions == ()
 
+    def test_nor_where_much_is_asked_by_others(
+        self, begin: Begin, asked: list[Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "BUSY_LINE", 1)
+        writing = begin("scripted")  # whose place nobody gives back here
+        assert over(writing).suggestions == ()
+        assert asked == []
+        monkeypatch.setattr(module, "BUSY_LINE", 2)
+        assert over(begin("scripted")).suggestions == ("What is a walnut?",)
+
     def test_nor_where_all_was_taken_back(
         self, begin: Begin, asked: list[Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
