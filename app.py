@@ -61,7 +61,7 @@ def run() -> NoReturn:
         port=options.port,
         auth=auth,
         auth_file=auth_file.expanduser() if auth_file else None,
-        any_model=not strangers,
+        strangers=strangers,
         forget_after=forget_after,
     )
     logs.set_up(config)

@@ -121,8 +121,9 @@ class Config:
     """Whether this is a Hugging Face Space, which is reached from outside."""
     zero_gpu: bool = False
     """Whether a GPU is there only while it is borrowed (ZeroGPU of Hugging Face Spaces)."""
-    any_model: bool = True
-    """Whether a person may type any model's name; off where strangers can open the page."""
+    strangers: bool = False
+    """Whether others than whoever runs the program can open the page: they may not type any model's
+    name, and are told nothing of its folders and addresses."""
 
     @property
     def models_dir(self) -> Path:

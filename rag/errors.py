@@ -16,9 +16,18 @@ RivuletError
     └── ProviderError           its server refused, failed, or could not be reached
 """
 
+MODEL_FAILED = (
+    "The model cannot be used just now. Ask again in a minute, choose another one, or tell whoever "
+    "runs this page."
+)
+
 
 class RivuletError(Exception):
-    """Base of all errors raised on purpose; `str()` of it can be shown to a person."""
+    """Base of all errors raised on purpose; `str()` of it can be shown to whoever runs Rivulet."""
+
+    for_others: str | None = None
+    """What others who use it are told, as folders and addresses are no business of theirs; None:
+    the same."""
 
 
 class ConfigurationError(RivuletError):
@@ -49,6 +58,11 @@ class UnsupportedFileError(DocumentError):
 class StoreError(RivuletError):
     """The index cannot be opened or used."""
 
+    for_others = (
+        "The documents cannot be reached just now; nothing that was stored is lost. Try it again "
+        "in a minute, or tell whoever runs this page."
+    )
+
 
 class DamagedIndexError(StoreError):
     """The files of the index are not whole; `python -m rag check` mends what can be mended."""
@@ -73,6 +87,8 @@ class ModelError(RivuletError):
 class ModelUnavailableError(ModelError):
     """The weights of a model cannot be had or loaded."""
 
+    for_others = MODEL_FAILED
+
 
 class ContextWindowError(ModelError):
     """The prompt does not fit the model's context window."""
@@ -80,3 +96,5 @@ class ContextWindowError(ModelError):
 
 class ProviderError(ModelError):
     """A model server refused the request, failed, or could not be reached."""
+
+    for_others = MODEL_FAILED

@@ -23,6 +23,7 @@ from rag.llms.catalog import Catalog, label
 from rag.preparation import Preparation
 from rag.types import Node, NodeWithScore
 from rag.ui.disk import Disk
+from rag.ui.guarding import as_line
 from rag.ui.intake import Intake, Page
 from rag.ui.jobs import Event
 from rag.ui.language import english
@@ -57,7 +58,7 @@ class Backend:
             # Who lets so many ask at once has the memory for their indexes.
             max(OPEN_STORES, config.max_answers),
         )
-        self.intake = Intake(self._take_in, self._fetch)
+        self.intake = Intake(self._take_in, self._fetch, self.told)
         self.sample_files = sorted(f for f in SAMPLES.iterdir() if f.suffix in ENDINGS)
         self._closed = threading.Event()
         self._drawing = threading.Semaphore(DRAWN)
@@ -105,6 +106,10 @@ class Backend:
         self._closed.set()
         self.intake.close()
         self.sessions.close()
+
+    def told(self, error: Exception) -> str:
+        """What a person is told of an error."""
+        return as_line(error, self.config.strangers)
 
     @property
     def max_bytes(self) -> int:
@@ -173,7 +178,7 @@ class Backend:
                     shelves.append((self.samples.result(), self._sample))
                 found = locate(node, begin, end, place, shelves)
         except RivuletError as error:
-            return as_kept(node, begin, end, str(error))
+            return as_kept(node, begin, end, self.told(error))
         if isinstance(found, TextView):
             return found
         with self._drawing:

@@ -283,7 +283,7 @@ class Chat:
         conversation, config = look.conversation, self.backend.config
         writing = self._writings.get(conversation.key)
         models = self.backend.catalog.choices()
-        shown = turns.Shown(look.say, models, config.any_model, bool(self.feedback), look.said)
+        shown = turns.Shown(look.say, models, not config.strangers, bool(self.feedback), look.said)
         now = writing.answer if writing and not writing.answer.finish_reason else None
         doing = writing.doing if writing else None
         parts = turns.parts(conversation, shown, now, doing)
@@ -472,7 +472,7 @@ class Chat:
     def _is_model(self, name: str) -> bool:
         """Whether a person may have this model answer."""
         known = [model for _, model in self.backend.catalog.choices()]
-        return bool(name) and (self.backend.config.any_model or name in known)
+        return bool(name) and (not self.backend.config.strangers or name in known)
 
     def too_long(self, question: str) -> Refusal | None:
         """Why it cannot be asked, where it is too long."""

@@ -15,13 +15,14 @@ from rag.errors import RivuletError
 logger = logging.getLogger(__name__)
 
 
-def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """`handler`, whose errors Gradio shows as a line, and does not print."""
+def guarded(handler: Callable[..., Any], strangers: bool = False) -> Callable[..., Any]:
+    """`handler`, whose errors Gradio shows as a line, and does not print. `strangers`: whether that
+    is shown to others than whoever runs the program."""
     if inspect.isasyncgenfunction(handler):
 
         @functools.wraps(handler)
         async def yields(*values: Any, **named: Any) -> AsyncIterator[Any]:
-            with _told():
+            with _told(strangers):
                 async with aclosing(handler(*values, **named)) as found:
                     async for each in found:
                         yield each
@@ -32,33 +33,36 @@ def guarded(handler: Callable[..., Any]) -> Callable[..., Any]:
 
         @functools.wraps(handler)
         async def awaits(*values: Any, **named: Any) -> Any:
-            with _told():
+            with _told(strangers):
                 return await handler(*values, **named)
 
         return awaits
 
     @functools.wraps(handler)
     def returns(*values: Any, **named: Any) -> Any:
-        with _told():
+        with _told(strangers):
             return handler(*values, **named)
 
     return returns
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _told(strangers: bool) -> Iterator[None]:
     try:
         yield
     except gr.Error:
         raise
     except Exception as error:
-        raise gr.Error(as_line(error), print_exception=False) from error
+        raise gr.Error(as_line(error, strangers), print_exception=False) from error
 
 
-def as_line(error: Exception) -> str:
+def as_line(error: Exception, strangers: bool) -> str:
     """What is told of an error; of one that is not ours the log has the rest, under a number."""
     if isinstance(error, RivuletError):
-        return str(error)
+        if not (strangers and error.for_others):
+            return str(error)
+        logger.error("%s", error)
+        return error.for_others
     number = uuid.uuid4().hex[:8]
     logger.error("Error %s in the page", number, exc_info=error)
     return f"Something went wrong (error {number} in the log). Try it again."

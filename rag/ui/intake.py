@@ -57,9 +57,11 @@ Fetch = Callable[[str, Path], Page]
 class Intake:
     """The queue of all sessions, and the threads that work on it from the first job on."""
 
-    def __init__(self, take_in: TakeIn, fetch: Fetch):
+    def __init__(self, take_in: TakeIn, fetch: Fetch, told: Callable[[Exception], str] = str):
         self._take_in = take_in
         self._fetch = fetch
+        self._told = told
+        """What a person is told of an error."""
         self._changed = threading.Condition()
         """Also guards the jobs and notes of every session."""
         self._ring: deque[Session] = deque()
@@ -214,7 +216,7 @@ class Intake:
         except DocumentError as error:
             job.failed(error.reason)
         except RivuletError as error:
-            job.failed(str(error))
+            job.failed(self._told(error))
         except Exception:
             logger.exception("Could not take in %s", job.name)
             job.failed("it could not be taken in. The log says why.")

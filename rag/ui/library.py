@@ -110,7 +110,7 @@ class Library:
         try:
             self.backend.sessions.forget(self.look(request).session)
         except StoreError as error:
-            note = Note("bad", "Not all is removed. {reason}", {"reason": str(error)})
+            note = Note("bad", "Not all is removed. {reason}", {"reason": self.backend.told(error)})
             self.look(request).session.notes.append(note)
 
     def choices(self, session: Session) -> list[tuple[str, str]]:
@@ -135,7 +135,7 @@ class Library:
         try:
             own = self.backend.sessions.documents(session)
         except RivuletError as error:
-            problem = str(error)
+            problem = self.backend.told(error)
         half_in = {job.half_in for job in jobs}
         return rendering.library(
             [document for document in own if document.id_ not in half_in],
@@ -152,7 +152,7 @@ class Library:
         try:
             self.backend.sessions.remove_document(session, document_id)
         except RivuletError as error:
-            session.notes.append(Note("bad", str(error)))
+            session.notes.append(Note("bad", self.backend.told(error)))
         left = self.backend.sessions.has_documents(session)
         return self.shelf(look, gr.skip() if left else gr.update(value="samples"))
 

@@ -148,7 +148,7 @@ def build(programs: Programs) -> gr.Blocks:
                         label=TEXTS("Model"),
                         show_label=False,
                         container=False,
-                        allow_custom_value=config.any_model,
+                        allow_custom_value=not config.strangers,
                         filterable=True,
                         elem_id="model",
                     )
@@ -251,7 +251,7 @@ def build(programs: Programs) -> gr.Blocks:
             """Those of the catalog, and one that was typed."""
             choices = backend.catalog.choices()
             kept = session.preferences.model
-            if kept and config.any_model and kept not in [name for _, name in choices]:
+            if kept and not config.strangers and kept not in [name for _, name in choices]:
                 choices.append((label(kept), kept))
             return choices
 
@@ -271,7 +271,7 @@ def build(programs: Programs) -> gr.Blocks:
 
         def on(trigger: Any, fn: Callable[..., Any], **settings: Any) -> Any:
             settings = {"api_visibility": "private", "show_progress": "hidden", **settings}
-            return trigger(guarded(fn), **settings)
+            return trigger(guarded(fn, config.strangers), **settings)
 
         # What is pressed while the last press is still being followed counts as well.
         multiple = {"trigger_mode": "multiple"}

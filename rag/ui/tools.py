@@ -40,7 +40,6 @@ from rag.ui import rendering, turns
 from rag.ui.assistants import MAX_BODY
 from rag.ui.boundary import RefusedError
 from rag.ui.conversations import Answer, Conversation
-from rag.ui.guarding import as_line
 from rag.ui.identity import COOKIE, token_of
 from rag.ui.jobs import Job
 from rag.ui.language import english
@@ -240,7 +239,7 @@ class Tools:
         try:
             self.sessions.forget(self.sessions.get(caller.identity))
         except RivuletError as error:
-            raise RefusedError(503, str(error)) from error
+            raise RefusedError(503, self.programs.backend.told(error)) from error
 
     async def _told(self, _: Context, __: object) -> types.ListToolsResult:
         return types.ListToolsResult(
@@ -282,7 +281,7 @@ class Tools:
         except ValidationError as error:
             return _failed(_wrong(error))
         except Exception as error:
-            return _failed(as_line(error))
+            return _failed(self.programs.backend.told(error))
         text = json.dumps(found, ensure_ascii=False)
         return types.CallToolResult(content=[_text(text)], structured_content=found)
 

@@ -142,7 +142,7 @@ class Writing:
             self._write()
         except (RivuletError, NotImplementedError) as error:
             metrics.failed(error)
-            answer.error, answer.finish_reason = str(error), "error"
+            answer.error, answer.finish_reason = self.backend.told(error), "error"
         except Exception as error:
             metrics.failed(error)
             number = uuid.uuid4().hex[:8]

@@ -698,7 +698,7 @@ class TestSeveralAnswers:
     def test_not_of_a_model_that_may_not_be_chosen(
         self, page: Page, backend: Backend, name: str
     ) -> None:
-        backend.config = dataclasses.replace(backend.config, any_model=False)
+        backend.config = dataclasses.replace(backend.config, strangers=True)
         page.ask("Why?")
         page.press("compare", keys(page), name)
         assert len(page.conversation.turns[0].answers) == 1

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import gradio as gr
 import pytest
 
-from rag.errors import StoreError
-from rag.ui.guarding import guarded
+from rag.errors import DocumentError, StoreError
+from rag.ui.guarding import as_line, guarded
 
 
 def fails(value: int, request: gr.Request) -> int:
@@ -21,9 +21,9 @@ def fails(value: int, request: gr.Request) -> int:
     return value
 
 
-def told(value: int) -> gr.Error:
+def told(value: int, strangers: bool = False) -> gr.Error:
     with pytest.raises(gr.Error) as raised:
-        guarded(fails)(value, None)
+        guarded(fails, strangers)(value, None)
     return raised.value
 
 
@@ -38,6 +38,13 @@ def test_an_error_of_ours_says_what_to_do() -> None:
     assert error.message == "The index is damaged."
     assert not error.print_exception
     assert told(2).message == "As it is."
+
+
+def test_strangers_are_not_told_of_folders_and_addresses(caplog: pytest.LogCaptureFixture) -> None:
+    assert told(1, strangers=True).message == StoreError.for_others
+    assert caplog.messages == ["The index is damaged."]
+    assert told(2, strangers=True).message == "As it is."
+    assert as_line(DocumentError("a.pdf", "it is empty."), True) == "a.pdf: it is empty."
 
 
 def test_any_other_is_in_the_log_under_a_number(caplog: pytest.LogCaptureFixture) -> None:
