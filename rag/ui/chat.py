@@ -82,8 +82,7 @@ class Look:
     session: Session
     tab: str
     say: Say
-    said: dict[str, turns.Said] = field(default_factory=dict)
-    """What has been made of finished answers for it."""
+    made: turns.Made = field(default_factory=turns.Made)
 
     @property
     def conversation(self) -> Conversation:
@@ -283,7 +282,7 @@ class Chat:
         conversation, config = look.conversation, self.backend.config
         writing = self._writings.get(conversation.key)
         models = self.backend.catalog.choices()
-        shown = turns.Shown(look.say, models, not config.strangers, bool(self.feedback), look.said)
+        shown = turns.Shown(look.say, models, not config.strangers, bool(self.feedback), look.made)
         now = writing.answer if writing and not writing.answer.finish_reason else None
         doing = writing.doing if writing else None
         parts = turns.parts(conversation, shown, now, doing)

@@ -47,6 +47,16 @@ QUESTIONS = (
 
 
 @dataclass(frozen=True)
+class Made:
+    """What has been made already for who looks on, by keys."""
+
+    said: dict[str, Said] = field(default_factory=dict)
+    """Of each finished answer, what it says."""
+    turns: dict[str, tuple[object, Part]] = field(default_factory=dict)
+    """Of each turn before the last one, what can change in it, and the turn."""
+
+
+@dataclass(frozen=True)
 class Shown:
     """What a conversation is shown with, beside what is in it."""
 
@@ -57,8 +67,7 @@ class Shown:
     """Whether the name of another one can be typed."""
     feedback: bool = True
     """Whether answers can be rated."""
-    said: dict[str, Said] = field(default_factory=dict)
-    """What each finished answer says, by its key, so that it is made once for who looks on."""
+    made: Made = field(default_factory=Made)
 
 
 def parts(
@@ -71,7 +80,8 @@ def parts(
     turns = list(conversation.turns)
     if not turns:
         return [_part("welcome", "welcome", _welcome(shown.say))]
-    return [_turn(turn, shown, writing, doing, turn is turns[-1]) for turn in turns]
+    before = [_turn_before(turn, shown, writing, doing) for turn in turns[:-1]]
+    return [*before, _turn(turns[-1], shown, writing, doing, True)]
 
 
 def _part(key: str, classes: str, markup: str) -> Part:
@@ -91,6 +101,17 @@ def _welcome(say: Say) -> str:
     shown = "".join(f"<p>{html.escape(text)}</p>" for text in texts)
     title = html.escape(say("Ask your documents"))
     return f'<h2>{title}</h2>{shown}<p class="suggestions">{asked}</p>'
+
+
+def _turn_before(turn: Turn, shown: Shown, writing: Answer | None, doing: Doing | None) -> Part:
+    """A turn that others have followed; where nothing is written in it, it is made once."""
+    if writing in turn.answers:
+        return _turn(turn, shown, writing, doing, False)
+    now = [(answer.key, answer.rating, answer.finish_reason) for answer in turn.answers]
+    known = shown.made.turns.get(turn.key)
+    if not known or known[0] != now:
+        known = shown.made.turns[turn.key] = now, _turn(turn, shown, None, None, False)
+    return known[1]
 
 
 def _turn(
@@ -160,8 +181,8 @@ def _answer(
 
 
 def _said(answer: Answer, shown: Shown) -> Said:
-    if answer.key in shown.said:
-        return shown.said[answer.key]
+    if answer.key in shown.made.said:
+        return shown.made.said[answer.key]
     text = shown.say(answer.text) if answer.text in OURS else answer.text
     titles: dict[Title, int] = {}
     parts = []
@@ -177,7 +198,7 @@ def _said(answer: Answer, shown: Shown) -> Said:
         parts.append({**part, "m": "\n".join(marks)})
     said = parts, list(titles)
     if answer.finish_reason is not None:  # nothing is added to it any more
-        shown.said[answer.key] = said
+        shown.made.said[answer.key] = said
     return said
 
 

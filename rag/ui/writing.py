@@ -142,7 +142,9 @@ class Writing:
             self._write()
         except (RivuletError, NotImplementedError) as error:
             metrics.failed(error)
-            answer.error, answer.finish_reason = self.backend.told(error), "error"
+            ours = isinstance(error, RivuletError)
+            answer.error = self.backend.told(error) if ours else str(error)
+            answer.finish_reason = "error"
         except Exception as error:
             metrics.failed(error)
             number = uuid.uuid4().hex[:8]

@@ -74,6 +74,19 @@ class TestTree:
         assert "several" not in made[0]["n"][1]["c"]
         assert said(made) == "C."
 
+    def test_a_turn_that_others_follow_is_made_once_until_it_changes(self) -> None:
+        first = Turn("a?", [done("A.")])
+        turns, shown = [first, Turn("b?", [done("B.")])], Shown(english)
+        made = tree(*turns, shown=shown)
+        assert tree(*turns, shown=shown)[0] is made[0]
+        first.answers[0].rating = 1
+        assert tree(*turns, shown=shown) == tree(*turns, shown=Shown(english)) != made
+        first.answers.append(Answer("m", "C"))
+        writing = {"writing": first.answers[1]}
+        assert said(tree(*turns, shown=shown, **writing)[:1]) == "C"
+        first.answers[1].text = "C."
+        assert said(tree(*turns, shown=shown, **writing)[:1]) == "C."
+
     def test_keys_are_unique_among_neighbours(self) -> None:
         def check(made: Sequence[dict[str, Any]]) -> None:
             assert len({part["k"] for part in made}) == len(made)
