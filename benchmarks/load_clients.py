@@ -694,8 +694,12 @@ async def _browse(plan: Plan, names: Sequence[str], programs: int, restless: int
     ready = threading.Barrier(programs + 1)
     with ThreadPoolExecutor(programs + 1) as pool:
         reading = [pool.submit(each.read, ready) for each in others]
-        for some in range(0, len(readers), AT_ONCE):
-            await asyncio.gather(*(each.arrive() for each in readers[some : some + AT_ONCE]))
+        try:
+            for some in range(0, len(readers), AT_ONCE):
+                await asyncio.gather(*(each.arrive() for each in readers[some : some + AT_ONCE]))
+        except BaseException:
+            ready.abort()  # the programs wait for all
+            raise
         await asyncio.get_running_loop().run_in_executor(pool, ready.wait)
         found = Found(begun=time.monotonic())
         used = _processor()

@@ -131,7 +131,8 @@ class Boundary:
         finally:
             self._uploading -= 1
             if not self._uploading:  # or it may be another one's
-                await asyncio.to_thread(_drop_halves, self.uploads_dir)
+                # Not in a thread: the next upload may begin at any moment that is waited for.
+                _drop_halves(self.uploads_dir)
 
     async def _checked(
         self, request: HTTPConnection, who: str, receive: Receive, send: Send
