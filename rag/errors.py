@@ -9,7 +9,8 @@ RivuletError
 ├── StoreError                  the index cannot be opened or used
 │   ├── DamagedIndexError       its files are not whole
 │   ├── EmbeddingMismatchError  another model embedded it
-│   └── OutdatedIndexError      another version of Rivulet made it
+│   ├── OutdatedIndexError      another version of Rivulet made it
+│   └── RemovedIndexError       it was removed while something was added
 └── ModelError                  a language or embedding model cannot be used
     ├── ModelUnavailableError   its weights cannot be had or loaded
     ├── ContextWindowError      the prompt does not fit its window
@@ -58,7 +59,7 @@ class UnsupportedFileError(DocumentError):
 class StoreError(RivuletError):
     """The index cannot be opened or used."""
 
-    for_others = (
+    for_others: str | None = (
         "The documents cannot be reached just now; nothing that was stored is lost. Try it again "
         "in a minute, or tell whoever runs this page."
     )
@@ -78,6 +79,12 @@ class EmbeddingMismatchError(StoreError):
 
 class OutdatedIndexError(StoreError):
     """The index was made by another version of Rivulet, which wrote it differently."""
+
+
+class RemovedIndexError(StoreError):
+    """The index was removed while something was added to it."""
+
+    for_others = None
 
 
 class ModelError(RivuletError):

@@ -39,6 +39,7 @@ from rag.errors import (
     DamagedIndexError,
     EmbeddingMismatchError,
     OutdatedIndexError,
+    RemovedIndexError,
     RivuletError,
     StoreError,
 )
@@ -493,7 +494,7 @@ class ChromaStore:
         with self._changing():
             self._follow()
             if adding.collection != self._documents.id:
-                raise StoreError("Everything was removed meanwhile. Add it again.")
+                raise RemovedIndexError("Everything was removed meanwhile. Add it again.")
             older = self._records(record.id_)
             if any(other.content_hash == record.content_hash for other in older.values()):
                 self._words.remove([adding.pending.key])  # it has come another way meanwhile
@@ -939,7 +940,6 @@ def _no_vectors(number: int) -> Any:
     return [_NO_VECTOR] * number
 
 
-@zeroed_memory()
 def _in_folder(path: Path, settings: Settings) -> Any:
     try:
         return chromadb.PersistentClient(path, settings)
@@ -952,6 +952,7 @@ def _in_folder(path: Path, settings: Settings) -> Any:
         raise
 
 
+@zeroed_memory()
 def _release(client: Any, collections: Sequence[str], folder: _Folder | None) -> None:  # noqa: ARG001
     """Ends what a store holds; the folder is given back with the last store that holds it."""
     for name in collections:  # in memory they would stay as long as the process

@@ -14,11 +14,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rag.errors import RivuletError, StoreError
+from rag.errors import RemovedIndexError, RivuletError, StoreError
 from rag.index.chroma_server import ChromaServer
 from rag.index.originals import Originals
 from rag.index.store import ChromaStore, Glance, StoredDocument, destroy
@@ -425,7 +425,7 @@ class Sessions:
         with session.opening:
             with self._lock:
                 if session.forgotten:
-                    raise StoreError("Everything was removed meanwhile. Add it again.")
+                    raise RemovedIndexError("Everything was removed meanwhile. Add it again.")
                 self._used[key] += 1
                 store = self._stores.pop(key, None)
             try:
@@ -437,9 +437,8 @@ class Sessions:
                 self._stores[key] = store
                 idle = [other for other in self._stores if not self._used[other]]
                 more = idle[: max(0, len(self._stores) - self.most_open)]
-                unused = [self._stores.pop(each) for each in more]
-        for each in unused:
-            each.close()
+        for each in more:
+            self._close(each)
         try:
             yield store
         finally:
@@ -460,14 +459,22 @@ class Sessions:
         """Close the indexes that nobody has used for a while."""
         limit = time.monotonic() - UNUSED
         with self._lock:
-            unused = [
-                self._stores.pop(key)
-                for key in list(self._stores)
-                if not self._used[key] and self._left[key] < limit
-            ]
-            self._left = {key: when for key, when in self._left.items() if key in self._stores}
+            unused = [key for key, when in self._left.items() if when < limit]
         for each in unused:
-            each.close()
+            self._close(each)
+
+    def _close(self, key: str) -> None:
+        """Close an index that nobody uses. Nobody opens it meanwhile: Chroma shares what is open
+        among all who open the same folder, and would give out what is about to be closed."""
+        session = self._sessions.get(key)
+        with session.opening if session else nullcontext():
+            with self._lock:
+                if self._used[key]:
+                    return
+                store = self._stores.pop(key, None)
+                self._left.pop(key, None)
+            if store:
+                store.close()
 
     def _leave(self, key: str) -> None:
         with self._lock:

@@ -105,7 +105,7 @@ def _welcome(say: Say) -> str:
 
 def _turn_before(turn: Turn, shown: Shown, writing: Answer | None, doing: Doing | None) -> Part:
     """A turn that others have followed; where nothing is written in it, it is made once."""
-    if writing in turn.answers:
+    if any(answer is writing for answer in turn.answers):
         return _turn(turn, shown, writing, doing, False)
     now = [(answer.key, answer.rating, answer.finish_reason) for answer in turn.answers]
     known = shown.made.turns.get(turn.key)

@@ -17,7 +17,7 @@ import pytest
 from chromadb.config import Settings
 
 from rag.errors import EmbeddingMismatchError, OutdatedIndexError, StoreError
-from rag.index import keywords
+from rag.index import keywords, memory
 from rag.index import store as store_module
 from rag.index.embedding import Embedded, HashEmbedding, Vector
 from rag.index.store import ChromaStore, content_hash
@@ -718,3 +718,13 @@ def test_what_is_searched_of_a_document_that_is_on_its_way(store: ChromaStore) -
         assert searched("one") == new.text_hash
     assert searched("two") is None
     assert searched("three") is None
+
+
+def test_what_is_written_at_the_end_has_zeroed_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ChromaStore(tmp_path, "hash")
+    close, seen = store._client.close, list[int]()
+    monkeypatch.setattr(store._client, "close", lambda: (seen.append(memory._inside), close()))
+    store.close()
+    assert seen == [1]

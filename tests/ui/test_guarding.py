@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import gradio as gr
 import pytest
 
-from rag.errors import DocumentError, StoreError
+from rag.errors import DocumentError, RemovedIndexError, StoreError
 from rag.ui.guarding import as_line, guarded
 
 
@@ -45,6 +45,7 @@ def test_strangers_are_not_told_of_folders_and_addresses(caplog: pytest.LogCaptu
     assert caplog.messages == ["The index is damaged."]
     assert told(2, strangers=True).message == "As it is."
     assert as_line(DocumentError("a.pdf", "it is empty."), True) == "a.pdf: it is empty."
+    assert as_line(RemovedIndexError("Add it again."), True) == "Add it again."
 
 
 def test_any_other_is_in_the_log_under_a_number(caplog: pytest.LogCaptureFixture) -> None:

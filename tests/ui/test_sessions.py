@@ -688,6 +688,36 @@ def test_an_index_that_cannot_be_opened_is_in_nobody_s_use(
     assert search(sessions, session, "apple") == ["The apple is red."]
 
 
+def test_an_index_is_not_opened_while_it_is_closed(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = sessions.get("one")
+    put(sessions, session, "The apple is red.")
+    closing, gate, done = threading.Event(), threading.Event(), list[str]()
+
+    def close(store: ChromaStore) -> None:
+        closing.set()
+        assert gate.wait(60)
+        real(store)
+        done.append("closed")
+
+    real = ChromaStore.close
+    monkeypatch.setattr(ChromaStore, "close", close)
+    monkeypatch.setattr(module, "UNUSED", -1.0)
+    threads = [
+        threading.Thread(target=sessions.close_unused),
+        threading.Thread(target=lambda: done.extend(search(sessions, session, "apple"))),
+    ]
+    threads[0].start()
+    assert closing.wait(60)
+    threads[1].start()
+    threads[1].join(0.3)
+    gate.set()
+    for thread in threads:
+        thread.join(60)
+    assert done == ["closed", "The apple is red."]
+
+
 def test_an_index_that_nobody_uses_is_closed_after_a_while(
     sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
