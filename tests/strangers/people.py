@@ -5,7 +5,6 @@ import re
 import secrets
 import time
 from collections.abc import Iterator, Mapping
-from types import TracebackType
 from typing import Any
 
 import gradio as gr
@@ -31,12 +30,7 @@ class Person:
         self.http.get("/").raise_for_status()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.http.close()
 
     @property

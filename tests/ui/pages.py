@@ -27,6 +27,15 @@ GUARD = 20.0
 """Seconds after which a test gives up: a hang guard."""
 
 
+class Clock:
+    """The time, as a test has it."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
 def eventually(true: Callable[[], object]) -> None:
     """Wait until it is so."""
     until = time.monotonic() + GUARD

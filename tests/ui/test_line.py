@@ -6,13 +6,7 @@ import pytest
 
 from rag.ui import line as module
 from rag.ui.line import Line, Place, Waiting
-
-
-class Clock:
-    now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
+from tests.ui.pages import Clock
 
 
 @pytest.fixture

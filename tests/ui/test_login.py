@@ -11,6 +11,7 @@ from rag import passwords
 from rag.config import Config
 from rag.ui import login as module
 from rag.ui.login import ADDRESS, FREE, Attempts, Login
+from tests.ui.pages import Clock
 
 
 @pytest.fixture(autouse=True)
@@ -18,18 +19,10 @@ def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passwords, "COST", 16)
 
 
-class Clock:
-    """The time, as a test has it."""
-
-    now = 1_000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
+    clock.now = 1_000.0
     monkeypatch.setattr(module, "time", clock)
     return clock
 
