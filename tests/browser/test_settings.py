@@ -22,6 +22,8 @@ def app(scripted: App) -> App:
 def open_settings(page: Page) -> None:
     page.get_by_role("button", name="Settings").click()
     expect(page.get_by_label("Style")).to_be_visible()
+    # What a field was to show before it was there, Gradio gives to it in the next frame.
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(done, 100)))")
 
 
 def set_number(page: Page, name: str, value: float) -> None:
@@ -36,14 +38,20 @@ def choose(page: Page, name: str, option: str) -> None:
 
 
 def set_prompt(page: Page, app: App, prompt: str) -> None:
-    """Type the system prompt, and wait until the program has kept it."""
     field = page.get_by_label("System prompt")
     field.press_sequentially(prompt)
     field.press("Tab")
+    wait_until_kept(page, app, prompt)
+
+
+def wait_until_kept(page: Page, app: App, *texts: str) -> None:
+    """Until the program has all of them on disk, of one session."""
     until = time.monotonic() + PATIENCE / 1000
-    while not any(prompt in file.read_text() for file in app.config.data_dir.rglob(KEPT)):
-        assert time.monotonic() < until
+    kept: list[str] = []
+    while not any(all(text in each for text in texts) for each in kept):
+        assert time.monotonic() < until, kept
         page.wait_for_timeout(50)
+        kept = [file.read_text() for file in app.config.data_dir.rglob(KEPT)]
 
 
 def test_each_setting_acts_and_reset_takes_all_back(
@@ -57,6 +65,7 @@ def test_each_setting_acts_and_reset_takes_all_back(
     choose(page, "Style", "in simple words")
     choose(page, "Language of the answer", "Deutsch")
     set_prompt(page, app, "You are a lighthouse keeper.")
+    wait_until_kept(page, app, "lighthouse", '"top_k": 2,', '"max_tokens": 16,')
     screenshot(page, "settings")
     ask(page, "How does streaming work?")
     wait_for_answers(page, 1)
