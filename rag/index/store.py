@@ -126,7 +126,7 @@ R = TypeVar("R")
 def _while_open(
     method: Callable[Concatenate["ChromaStore", P], R],
 ) -> Callable[Concatenate["ChromaStore", P], R]:
-    """Runs `method` in zeroed memory, again where the index had to be opened anew meanwhile. Raises
+    """Runs `method` in zeroed memory, once more where the index had to be opened anew. Raises
     StoreError when the index is closed, or its disk or server fails."""
 
     @wraps(method)
@@ -155,9 +155,15 @@ def _while_open(
                 store._words.renew()
             except InternalError:
                 store._begin_anew()
-                raise
+                if store._broken:
+                    raise
+                # What Chroma opens while the folder is read-only stays so when that is over.
             store._folder.seen = None
-            return method(store, *args, **kwargs)
+            try:
+                return method(store, *args, **kwargs)
+            except InternalError:
+                store._begin_anew()
+                raise
 
     return checked
 

@@ -13,7 +13,7 @@ from rag.index import keywords
 from rag.index.ingestion import ingest
 from rag.index.store import ChromaStore
 from rag.types import Document
-from tests.faults.confined import LINUX, own_disk
+from tests.faults.confined import LINUX, no_override, own_disk
 from tests.faults.work import EMBEDDING, examine
 
 WHITE, COLD = ["snow is white"], ["snow is cold"]
@@ -176,7 +176,7 @@ def limited(collection, name):
     def call(*arguments):
         global writes
         writes += 1
-        if writes == fails:
+        if fails <= writes <= fails + 1:  # also when it is tried once more
             with (disk / "fill").open("wb", 0) as fill:
                 free = os.statvfs(disk)
                 fill.write(bytes(free.f_bavail * free.f_frsize))
@@ -286,6 +286,37 @@ def test_where_chroma_finds_no_room_nothing_is_lost_and_with_room_it_goes_on(
 @LINUX
 def test_a_disk_that_stays_full_leaves_an_index_that_can_be_used_later(tmp_path: Path) -> None:
     done = python(FULL_FOR_LONG, tmp_path, *own_disk(tmp_path, "24m"))
+    assert done.returncode == 0, done.stderr
+
+
+READ_ONLY_FOR_LONG = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tests.faults.test_disk import COLD, WHITE, add, opened
+from tests.faults.test_index import make_read_only, make_writable
+from tests.faults.work import EMBEDDING
+
+folder = Path(sys.argv[1]) / "index"
+store = opened(folder)
+add(store, *WHITE, "white.md")
+vector = EMBEDDING.embed_query("snow").vector
+for n in range(3):
+    assert store.query(vector, 1)  # the first one after a change writes
+    make_read_only(folder)
+    with ThreadPoolExecutor(8) as threads:
+        for hits in threads.map(lambda _: store.query(vector, 1), range(80)):
+            assert hits
+    make_writable(folder)
+    add(store, f"{n} {COLD[0]}", f"cold{n}.md")
+assert len(store.documents()) == 4
+"""
+
+
+@LINUX
+def test_what_chroma_opened_while_it_was_read_only_is_written_to_afterwards(tmp_path: Path) -> None:
+    """Connections to its database that stay read-only."""
+    done = python(READ_ONLY_FOR_LONG, tmp_path, *no_override())
     assert done.returncode == 0, done.stderr
 
 
