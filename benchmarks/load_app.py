@@ -85,6 +85,7 @@ def main(arguments: Sequence[str]) -> None:
     from rag.config import Config
     from rag.index.embedding import HashEmbedding
     from rag.llms.scripted import ScriptedLLM
+    from rag.types import ChatMessage
     from rag.ui.backend import Backend
     from rag.ui.health import Health
     from rag.ui.page import build, launch
@@ -93,8 +94,14 @@ def main(arguments: Sequence[str]) -> None:
     folder, tokens, speed, first = Path(arguments[0]), int(arguments[1]), *map(float, arguments[2:])
     config = dataclasses.replace(Config.from_env(), data_dir=folder, model="scripted")
     backend = Backend(config, HashEmbedding() if config.embed_model == "hash" else None)
+
+    def says(messages: Sequence[ChatMessage]) -> str:
+        llm.calls.clear()  # kept for tests; here they would be taken for what the app keeps
+        llm.options.clear()
+        return script(messages[-1].content, tokens)
+
     llm = ScriptedLLM(
-        lambda messages: script(messages[-1].content, tokens),
+        says,
         tokens_per_second=speed,
         first_token=first,
         max_tokens=config.max_new_tokens,

@@ -16,6 +16,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import closing
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import zip_longest
 
 from rag.answering import facts, prompts
 from rag.answering.events import Event, Events, Finished, Sources
@@ -339,19 +341,23 @@ def _windows(nodes: Iterable[Node]) -> Iterator[_Window]:
             if any(map(str.isalnum, node.text[begin:end]))
             and not any(_within(node, begin, end, other) for other in seen)
         ]
-        for n, (begin, end) in enumerate(spans):
-            words = above.union(_content(node.text[begin:end]))
-            yield _Window(node, rank, begin, end, words)
-            if n + 1 < len(spans):
-                last = spans[n + 1][1]
-                yield _Window(node, rank, begin, last, words.union(_content(node.text[begin:last])))
+        windows = [
+            _Window(node, rank, begin, end, above.union(_content(node.text[begin:end])))
+            for begin, end in spans
+        ]
+        for one, two in zip_longest(windows, windows[1:]):
+            yield one
+            if two:
+                between = _content(node.text[one.end : two.start])
+                words = one.words.union(between, two.words)
+                yield _Window(node, rank, one.start, two.end, words)
         seen.append(node)
 
 
 def _share(weights: Mapping[str, float], window: _Window) -> float:
     """How much of the `weights` of words is in `window`."""
-    shared = sum(weight for word, weight in weights.items() if word in window.words)
-    return shared / (sum(weights.values()) or 1.0)
+    shared = math.fsum(weights[word] for word in weights.keys() & window.words)
+    return shared / (math.fsum(weights.values()) or 1.0)
 
 
 def _within(node: Node, begin: int, end: int, other: Node) -> bool:
@@ -379,6 +385,7 @@ def _words(text: str) -> list[str]:
     return re.findall(r"\w+", spaced(text))
 
 
+@lru_cache(maxsize=1 << 14)  # most words come again and again
 def _stem(word: str) -> str:
     """`word` without its ending, where it may be an English one: cut alike is good enough."""
     if not word.isascii():

@@ -90,5 +90,6 @@ def _wait(until: float) -> TextStream:
     """By the clock, so that who is late is not late for all that follows."""
     while (left := until - time.monotonic()) > 0:
         time.sleep(min(left, HEARTBEAT))
-        yield ""
+        if left > HEARTBEAT:
+            yield ""
     return Completion("stop")
