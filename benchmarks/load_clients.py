@@ -367,7 +367,7 @@ class Browser:
     def turns(self) -> int:
         """Questions of the conversation."""
         parts = self.tree["parts"]
-        return len(parts) if parts and "n" in parts[0] else 0
+        return len(parts) if parts and parts[-1]["k"] != "welcome" else 0
 
     def shown(self, turn: int = -1) -> "Shown":
         """The last answer of a turn."""
@@ -378,7 +378,7 @@ class Shown:
     """A turn of the conversation, as the page shows it."""
 
     def __init__(self, turn: Json):
-        asked, answers = turn["n"]
+        asked, answers = (json.loads(turn["j"]) if "j" in turn else turn)["n"]
         self.question = _text(asked["h"].partition("</h3>")[0])
         last = answers["n"][-1]
         self.writing = "writing" in last["c"]

@@ -1,5 +1,6 @@
 // Shows a conversation: a tree of parts, each with a key (k), classes (c), and either HTML (h) with
-// marks (m), or parts of its own (n) with the titles of their marks (t). Only what differs is touched.
+// marks (m), or parts of its own (n) with the titles of their marks (t); or else this as JSON (j).
+// Only what differs is touched.
 const list = document.createElement('div');
 list.className = 'turns';
 const spoken = document.createElement('div');
@@ -45,7 +46,7 @@ const mark = (block, marks, titles) => {
 const patch = (parent, parts, titles) => {
   const old = new Map([...parent.children].map(child => [child.dataset.k, child]));
   let next = parent.firstElementChild;
-  for (const part of parts) {
+  for (let part of parts) {
     let child = old.get(part.k);
     if (!child) {
       child = document.createElement('div');
@@ -54,6 +55,9 @@ const patch = (parent, parts, titles) => {
     old.delete(part.k);
     if (child === next) next = next.nextElementSibling;
     else parent.insertBefore(child, next);
+    if (part.j && child.made === part.j) continue;
+    child.made = part.j;
+    if (part.j) part = JSON.parse(part.j);
     if (child.className !== part.c) child.className = part.c;
     if ('m' in part) child.dir = 'auto';  // it may be written from right to left
     if (part.n) patch(child, part.n, part.t);

@@ -203,6 +203,8 @@ def decode(key: str, text: str) -> Conversation:
 
 def _plain(value: Any, nodes: dict[Node, int]) -> Any:
     """`value` as JSON knows it, with each passage as its number in `nodes`, which grow."""
+    if value is None or isinstance(value, str | int | float):  # most are
+        return value
     if isinstance(value, Node):
         return nodes.setdefault(value, len(nodes))
     if is_dataclass(value):
@@ -215,7 +217,13 @@ def _plain(value: Any, nodes: dict[Node, int]) -> Any:
 
 
 def _fields(value: Any, nodes: dict[Node, int]) -> dict[str, Any]:
-    return {each.name: _plain(getattr(value, each.name), nodes) for each in fields(value)}
+    return {name: _plain(getattr(value, name), nodes) for name in _names(value.__class__)}
+
+
+@cache
+def _names(kind: type[Any]) -> list[str]:
+    """Of the fields of a dataclass: to ask for them takes as long as to write them."""
+    return [each.name for each in fields(kind)]
 
 
 def _json(value: Any) -> str:

@@ -6,6 +6,7 @@ Pure functions, no state.
 """
 
 import html
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +27,8 @@ from rag.ui.rendering import preparing
 Doing = Status | Preparation[Any] | Job | Waiting
 """What an answer waits for: a step of its own, a model, a file, or those who asked before."""
 Part = dict[str, Any]
-"""`k`: its key among its neighbours; `c`: its classes; then either `h`: HTML, or `n`: parts.
+"""`k`: its key among its neighbours; `c`: its classes; then either `h`: HTML, or `n`: parts. Or a
+part as `j`, its JSON: Gradio walks over all that it is given, three times for each state.
 
 A block of what is said has its marks in `m` instead of its HTML, so that of a growing answer only
 what is new is sent. Each is a line: the number of its citation, where its sentence begins and ends
@@ -104,13 +106,14 @@ def _welcome(say: Say) -> str:
 
 
 def _turn_before(turn: Turn, shown: Shown, writing: Answer | None, doing: Doing | None) -> Part:
-    """A turn that others have followed; where nothing is written in it, it is made once."""
+    """A turn that others have followed. Where nothing is written in it, it is made once."""
     if any(answer is writing for answer in turn.answers):
         return _turn(turn, shown, writing, doing, False)
     now = [(answer.key, answer.rating, answer.finish_reason) for answer in turn.answers]
     known = shown.made.turns.get(turn.key)
     if not known or known[0] != now:
-        known = shown.made.turns[turn.key] = now, _turn(turn, shown, None, None, False)
+        made = json.dumps(_turn(turn, shown, None, None, False), ensure_ascii=False)
+        known = shown.made.turns[turn.key] = now, {"k": turn.key, "j": made}
     return known[1]
 
 

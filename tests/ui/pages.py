@@ -1,6 +1,7 @@
 """A tab of a browser for tests: it calls the handlers as Gradio does, and shows what they give."""
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -140,7 +141,7 @@ class Page:
         tree, box, listed = view
         if not skipped(tree):
             self.key = tree["key"]
-            self.parts = tree["parts"]
+            self.parts = opened(tree["parts"])
             self.states.append(self.parts)
         if not skipped(box):
             self.box = {**self.box, **box}
@@ -254,6 +255,11 @@ class Page:
             for block in answer["n"]
             for line in block.get("m", "").splitlines()
         ]
+
+
+def opened(parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """With what is JSON among them as what it is of."""
+    return [json.loads(part["j"]) if "j" in part else part for part in parts]
 
 
 def leaves(parts: Sequence[dict[str, Any]]) -> list[tuple[str, BeautifulSoup]]:

@@ -23,7 +23,7 @@ from rag.ui.language import english
 from rag.ui.line import Waiting
 from rag.ui.turns import QUESTIONS, Doing, Shown, button, conversations, edited, mark, parts
 from tests.ui.markup import HOSTILE, safe
-from tests.ui.pages import leaves, said
+from tests.ui.pages import leaves, opened, said
 
 SHOWN = Shown(english, [("Small", "owner/small"), ("gpt", "openai:gpt")])
 NODE = Node("The sky is blue.", "d", 0, 0, "a.pdf", 3)
@@ -34,7 +34,7 @@ def hit(text: str = "The sky is blue.", name: str = "a.pdf", **place: Any) -> No
 
 
 def tree(*shown: Turn, **more: Any) -> list[dict[str, Any]]:
-    made = parts(Conversation(turns=list(shown)), more.pop("shown", SHOWN), **more)
+    made = opened(parts(Conversation(turns=list(shown)), more.pop("shown", SHOWN), **more))
     for _, markup in leaves(made):
         safe(str(markup))
     return made
@@ -77,8 +77,9 @@ class TestTree:
     def test_a_turn_that_others_follow_is_made_once_until_it_changes(self) -> None:
         first = Turn("a?", [done("A.")])
         turns, shown = [first, Turn("b?", [done("B.")])], Shown(english)
+        conversation = Conversation(turns=turns)
+        assert parts(conversation, shown)[0] is parts(conversation, shown)[0]
         made = tree(*turns, shown=shown)
-        assert tree(*turns, shown=shown)[0] is made[0]
         first.answers[0].rating = 1
         assert tree(*turns, shown=shown) == tree(*turns, shown=Shown(english)) != made
         first.answers.append(Answer("m", "C"))
