@@ -1,6 +1,7 @@
 """Whether many at once get their answers: whole, soon, and nobody another's.
 
     python -m benchmarks.load [--clients 100] [--seconds 300] [--chaos 0.1] [--max-answers N]
+    python -m benchmarks.load --team 2
     python -m benchmarks.load --local [--clients 8]
 
 Each client has a document of its own and asks of it. The app runs in a process of its own, with a
@@ -10,23 +11,30 @@ speak as the page's script does; some are `gradio_client.Client`. With `--chaos`
 browsers vanishes, stops and uploads at random. With fewer places than clients (`--max-answers`)
 questions wait in the line, and how well the wait was foretold is measured as well.
 
+With `--team` there are so many processes of the app, behind nginx and on one Chroma server, as
+docs/deploying.md has it, but for TLS, path and login.
+
 With `--local` all ask the default model the same at once: how evenly do their answers grow?
 """
 
 import argparse
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import astuple, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from statistics import linear_regression, quantiles
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -57,24 +65,28 @@ class State:
 
 
 class Process:
-    """Another process, as Linux sees it."""
+    """Another process, as Linux sees it; or several together."""
 
-    def __init__(self, number: int):
-        self._folder = Path("/proc", str(number))
+    def __init__(self, *numbers: int):
+        self.numbers = numbers
 
     def state(self) -> State:
-        status = dict(
-            line.split(":", 1) for line in (self._folder / "status").read_text().splitlines()
-        )
-        fields = (self._folder / "stat").read_text().rpartition(")")[2].split()
+        _, *held = zip(*map(astuple, map(self._state, self.numbers)), strict=True)
+        return State(time.monotonic(), *map(sum, held))
+
+    @staticmethod
+    def _state(number: int) -> State:
+        folder = Path("/proc", str(number))
+        status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
+        fields = (folder / "stat").read_text().rpartition(")")[2].split()
         ticks = int(fields[11]) + int(fields[12])
         files = []
-        for each in (self._folder / "fd").iterdir():
+        for each in (folder / "fd").iterdir():
             with suppress(OSError):  # closed meanwhile
                 files.append(str(each.readlink()))
         connections = 0  # each file of a process may be one
         for name in ("tcp", "tcp6"):
-            for line in (self._folder / "net" / name).read_text().splitlines()[1:]:
+            for line in (folder / "net" / name).read_text().splitlines()[1:]:
                 state, inode = line.split()[3], line.split()[9]
                 connections += state != LISTENS and f"socket:[{inode}]" in files
         return State(
@@ -149,6 +161,96 @@ def served(command: Sequence[str], log: Path, **environment: str) -> Iterator[tu
             app.kill()
 
 
+@contextmanager
+def running(command: Sequence[str | Path], log: Path, port: int) -> Iterator[int]:
+    """The number of a process that listens at a port as long as the context is."""
+    with log.open("w") as told:
+        process = subprocess.Popen(command, stdout=told, stderr=subprocess.STDOUT)
+    try:
+        until = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                if process.poll() is not None or time.monotonic() > until:
+                    raise RuntimeError(f"It does not start:\n{log.read_text()[-2000:]}") from None
+            time.sleep(0.2)
+        yield process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+NGINX = """
+daemon off;
+master_process off;
+pid {folder}/nginx.pid;
+error_log {folder}/nginx.log;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    {upstream}
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass http://rivulet/;
+            {settings}
+        }}
+    }}
+}}
+"""
+
+
+@contextmanager
+def team(
+    number: int, model: Sequence[str], folder: Path, environment: dict[str, str]
+) -> Iterator[tuple[str, Process]]:
+    """The address of nginx, and all that runs behind it: apps and a Chroma server."""
+    docs = (Path(__file__).parents[1] / "docs" / "deploying.md").read_text("utf-8")
+    (site,) = re.findall(r"<!-- nginx -->\n```nginx\n(.+?)```", docs, re.DOTALL)
+    upstream, _, server = site.partition("\nserver {")
+    with ExitStack() as stack:
+        port = free_port()
+        chroma = Path(sysconfig.get_path("scripts"), "chroma")
+        command = [
+            chroma,
+            "run",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--path",
+            folder / "c",
+        ]
+        numbers = [stack.enter_context(running(command, folder / "chroma.log", port))]
+        environment |= {"CHROMA_URL": f"http://127.0.0.1:{port}"}
+        addresses = []
+        for each in range(number):
+            app = ["-m", "benchmarks.load_app", str(folder / f"data{each}"), *model]
+            log = folder / f"log{each}"
+            address, process = stack.enter_context(served(app, log, **environment))
+            addresses.append(urlsplit(address).netloc)
+            numbers += process.numbers
+        servers = "".join(f"    server {each};\n" for each in addresses)
+        port = free_port()
+        made = NGINX.format(
+            folder=folder,
+            upstream=re.sub(r"(    server .+;\n)+", servers, upstream),
+            port=port,
+            settings="\n".join(re.findall(r"proxy_(?!pass).+;|client_.+;", server)),
+        )
+        (folder / "nginx.conf").write_text(made)
+        command = ["nginx", "-p", folder, "-c", folder / "nginx.conf"]
+        numbers.append(stack.enter_context(running(command, folder / "nginx.out", port)))
+        yield f"http://127.0.0.1:{port}", Process(*numbers)
+
+
 def load(options: argparse.Namespace, folder: Path) -> str:
     """Measure, and tell in a table."""
     places = options.max_answers or options.clients
@@ -163,8 +265,12 @@ def load(options: argparse.Namespace, folder: Path) -> str:
     if options.hash:
         # Such vectors do not find what is asked; all passages of a document do.
         environment |= {"RAG_EMBED_MODEL": "hash", "RAG_TOP_K": str(len(SECTIONS))}
-    command = ["-m", "benchmarks.load_app", str(folder / "data"), *model]
-    with served(command, folder / "log", **environment) as (address, process):
+    if options.team:
+        all_ = team(options.team, model, folder, environment)
+    else:
+        command = ["-m", "benchmarks.load_app", str(folder / "data"), *model]
+        all_ = served(command, folder / "log", **environment)
+    with all_ as (address, process):
         plan = Plan(address, options.seconds, options.tokens, options.speed, options.first)
         # What is made with the first question, and kept, is there when it begins.
         browse(replace(plan, seconds=0.1), ["warm"])
@@ -180,7 +286,8 @@ def load(options: argparse.Namespace, folder: Path) -> str:
             return now.threads <= before.threads and now.connections <= before.connections
 
         gone = _settled(process, is_gone, options.settle)
-        errors = [line for line in (folder / "log").read_text().splitlines() if "ERROR" in line]
+        logs = "".join(log.read_text() for log in sorted(folder.glob("log*")))
+        errors = [line for line in logs.splitlines() if "ERROR" in line]
     return table(options, found, watch, before, after, gone) + "".join(
         f"\n{line}" for line in (*found.wrong[:20], *errors[:20])
     )
@@ -209,6 +316,7 @@ def table(
     busy = (first.processor - begun.processor) / took
     own = found.processor / took
     rows = [
+        ("processes of the app", str(options.team or 1)),
         ("clients", f"{options.clients}, {options.programs} of them `gradio_client`"),
         ("questions answered", f"{found.answers:,} in {took:.0f} s"),
         *((kind, str(found.did[kind])) for kind in KINDS),
@@ -299,6 +407,7 @@ def main() -> None:
     parser.add_argument(
         "--settle", type=float, default=180, help="seconds until what is held is held for good"
     )
+    parser.add_argument("--team", type=int, default=0, help="processes of the app behind nginx")
     parser.add_argument("--hash", action="store_true", help="embed by hashed words, not MiniLM")
     parser.add_argument("--local", action="store_true", help="ask the default model")
     parser.add_argument("--rounds", type=int, default=3, help="with --local")
@@ -306,11 +415,12 @@ def main() -> None:
     options.clients = options.clients or (8 if options.local else 100)
     print(machine(), f"Gradio {version('gradio')}. Load {os.getloadavg()[0]:.1f}.\n", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder, "data")
-        data.mkdir()
         models = Config.from_env().models_dir
         models.mkdir(parents=True, exist_ok=True)
-        (data / "models").symlink_to(models.resolve(), target_is_directory=True)
+        for each in ("data", *(f"data{number}" for number in range(options.team))):
+            data = Path(folder, each)
+            data.mkdir()
+            (data / "models").symlink_to(models.resolve(), target_is_directory=True)
         print((local if options.local else load)(options, Path(folder)))
 
 
