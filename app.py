@@ -116,6 +116,7 @@ def serve(config: Config, host: str, *, share: bool, open_browser: bool) -> NoRe
         line = programs.chat.limits.line
         backend.metrics.serve(host, config.metrics_port, lambda: line.waiting)
     backend.start()
+    threading.Thread(target=backend.settle, name="settle", daemon=True).start()
     stopped.wait()
     print("Stopping.")
     backend.close()

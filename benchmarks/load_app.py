@@ -110,6 +110,7 @@ def main(arguments: Sequence[str]) -> None:
     programs = Programs(backend)
     launch(build(programs), config, "127.0.0.1", health=Health(backend), programs=programs)
     backend.start()
+    backend.settle()
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     stopped.wait()

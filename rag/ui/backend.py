@@ -3,6 +3,7 @@
 Knows nothing of gradio.
 """
 
+import gc
 import logging
 import threading
 from collections.abc import Collection, Iterator, Sequence
@@ -83,6 +84,14 @@ class Backend:
         threading.Thread(target=self._close_unused, name="close unused", daemon=True).start()
         if self.config.forget_after:
             threading.Thread(target=self._forget_idle, name="forget idle", daemon=True).start()
+
+    def settle(self) -> None:
+        """Wait until all is prepared, then have Python's collector of garbage leave alone what is
+        there: it stays. Else each time that it goes through all of it, everything waits."""
+        for preparation in self.waiting_for(self.config.model):
+            preparation.wait()
+        gc.collect()
+        gc.freeze()
 
     def _close_unused(self) -> None:
         while not self._closed.wait(UNUSED / 2):

@@ -1,6 +1,7 @@
 """The parts behind the page, and how they are prepared."""
 
 import dataclasses
+import gc
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,6 +47,21 @@ def test_what_is_waited_for_is_pending(unstarted: Backend) -> None:
     assert pending
     assert "Preparing" in pending.status
     assert unstarted.sample_documents() == []
+
+
+def test_what_is_there_once_all_is_prepared_is_not_looked_through_for_garbage(
+    unstarted: Backend,
+) -> None:
+    settling = threading.Thread(target=unstarted.settle)
+    settling.start()
+    try:
+        settling.join(0.2)
+        assert gc.get_freeze_count() == 0
+        unstarted.start()
+        settling.join(30)
+        assert gc.get_freeze_count() > 10_000
+    finally:
+        gc.unfreeze()
 
 
 @pytest.mark.parametrize(
