@@ -38,7 +38,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from benchmarks import free_port
+from benchmarks import NGINX, free_port
 from benchmarks.load_app import SECTIONS
 from benchmarks.load_clients import Found, Plan, browse, together
 from benchmarks.retrieval import machine
@@ -182,20 +182,7 @@ def running(command: Sequence[str | Path], log: Path, port: int) -> Iterator[int
         process.wait()
 
 
-NGINX = """
-daemon off;
-master_process off;
-pid {folder}/nginx.pid;
-error_log {folder}/nginx.log;
-events {{ worker_connections 4096; }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    {upstream}
+SITE = """{upstream}
     server {{
         listen 127.0.0.1:{port};
         location / {{
@@ -203,7 +190,6 @@ http {{
             {settings}
         }}
     }}
-}}
 """
 
 
@@ -239,13 +225,12 @@ def team(
             numbers += process.numbers
         servers = "".join(f"    server {each};\n" for each in addresses)
         port = free_port()
-        made = NGINX.format(
-            folder=folder,
+        made = SITE.format(
             upstream=re.sub(r"(    server .+;\n)+", servers, upstream),
             port=port,
             settings="\n".join(re.findall(r"proxy_(?!pass).+;|client_.+;", server)),
         )
-        (folder / "nginx.conf").write_text(made)
+        (folder / "nginx.conf").write_text(NGINX.format(folder=folder, site=made))
         command = ["nginx", "-p", folder, "-c", folder / "nginx.conf"]
         numbers.append(stack.enter_context(running(command, folder / "nginx.out", port)))
         yield f"http://127.0.0.1:{port}", Process(*numbers)

@@ -17,6 +17,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser
 
+from benchmarks import NGINX
 from tests.browser.steps import answer, ask, upload_and_wait, wait_for_answers
 from tests.deploying.serving import PER_SECOND, WORDS
 from tests.deploying.tab import PATIENCE, Tab
@@ -29,22 +30,6 @@ pytestmark = [
 ]
 ROOT = Path(__file__).parents[2]
 PATH = "/rivulet"
-MAIN = """
-daemon off;
-master_process off;
-pid {folder}/nginx.pid;
-error_log {folder}/error.log;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    {site}
-}}
-"""
 
 
 class Team:
@@ -98,7 +83,7 @@ class Team:
         ):
             assert site.count(stated) == 1, stated
             site = site.replace(stated, here)
-        (self.folder / "nginx.conf").write_text(MAIN.format(folder=self.folder, site=site))
+        (self.folder / "nginx.conf").write_text(NGINX.format(folder=self.folder, site=site))
         command = ["nginx", "-p", str(self.folder), "-c", str(self.folder / "nginx.conf")]
         return subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
