@@ -88,7 +88,8 @@ class Backend:
     def settle(self) -> None:
         """Wait until all is prepared, then have Python's collector of garbage leave alone what is
         there: it stays. Else each time that it goes through all of it, everything waits."""
-        for preparation in self.waiting_for(self.config.model):
+        model = self.catalog.prepare(self.config.model, again=False)  # waiting is not asking
+        for preparation in (*self._searching, model):
             preparation.wait()
         gc.collect()
         gc.freeze()
