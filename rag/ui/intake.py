@@ -208,21 +208,29 @@ class Intake:
         try:
             if job.cancelled:
                 steps.close()
-            elif event := next(steps, None):
-                job.told(event)
-                if isinstance(event, Searchable | Ingested):
-                    session.arrived = max(session.arrived, job.batch)
+            else:
+                while event := next(steps, None):
+                    job.told(event)
+                    if isinstance(event, Searchable | Ingested):
+                        session.arrived = max(session.arrived, job.batch)
+                    # What is in is over at once, if it was all: it is not to be left behind.
+                    if not isinstance(event, Ingested):
+                        return
+        except Exception as error:
+            if self._closing:  # its index is closed below it: that is no fault of the file
                 return
-        except DocumentError as error:
-            job.failed(error.reason)
-        except RivuletError as error:
-            job.failed(self._told(error))
-        except Exception:
-            logger.exception("Could not take in %s", job.name)
-            job.failed("it could not be taken in. The log says why.")
-        # At the end of the process its index is closed below it: that is no fault of the file.
-        if not self._closing:
-            self._end(session, job)
+            job.failed(self._reason(job, error))
+        self._end(session, job)
+
+    def _reason(self, job: Job, error: Exception) -> str:
+        """What a person is told of an error."""
+        match error:
+            case DocumentError():
+                return error.reason
+            case RivuletError():
+                return self._told(error)
+        logger.error("Could not take in %s", job.name, exc_info=error)
+        return "it could not be taken in. The log says why."
 
     def _end(self, session: Session, job: Job) -> None:
         job.drop()

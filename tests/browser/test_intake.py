@@ -4,6 +4,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,17 @@ LONG = "".join(f"Sentence {n} of many speaks of herons and of the river.\n\n" fo
 
 
 class Slow(HashEmbedding):
-    """Takes as long as a real model on a small machine."""
+    """Takes as long as a real model on a small machine; for a report, until it may go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
 
     def embed(self, texts: Sequence[str]) -> list[Embedded]:
         time.sleep(0.02 * len(texts) if len(texts) > 4 else 0)
+        if any("report" in text for text in texts):
+            assert self.may_go_on.wait(PATIENCE / 1000)
         return super().embed(texts)
 
 
@@ -197,10 +205,18 @@ def test_what_was_interrupted_is_offered_after_a_restart(
         shutil.copy(long, tmp_path / "other.txt")
         upload(page, long, tmp_path / "other.txt")
         wait_for_state(page, "a second")
+        slow = app.embedding
+        assert isinstance(slow, Slow)
+        slow.may_go_on.clear()
         upload(page, other)
         expect(page.locator("[aria-label='My documents'] li")).to_have_count(3)
         page.goto("about:blank")  # or it would load itself again, in the midst of the next visit
-        app.stop()
+        with ThreadPoolExecutor(1) as pool:
+            stopped = pool.submit(app.stop)
+            while not app.backend.intake._closing:
+                time.sleep(0.01)
+            slow.may_go_on.set()
+            stopped.result()
         app.start()
         page.goto(app.address)
         wait_for_state(page, "interrupted")

@@ -35,8 +35,8 @@ def asks(tab: Tab, question: str, scope: str = "mine") -> str:
 def finds(tab: Tab, question: str, name: str, scope: str = "mine") -> None:
     """It is answered from the document of this name."""
     told = asks(tab, question, scope)
-    assert END in told
-    assert name in told
+    assert END in told, told[-6000:]
+    assert name in told, told[-6000:]
 
 
 def is_told(tab: Tab, *what: str) -> None:

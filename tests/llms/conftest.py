@@ -38,7 +38,11 @@ class Request(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.received.append(json.loads(body))
         self.server.keys.append(self.headers["Authorization"])
-        self.server.behaviours.popleft()(self)
+        try:
+            self.server.behaviours.popleft()(self)
+        except ConnectionError:  # as it went there was something that it had not read
+            self.close_connection = True
+            self.server.gone.set()
 
     def do_GET(self) -> None:
         self.server.behaviours.popleft()(self)
@@ -93,7 +97,7 @@ class ModelServer(ThreadingHTTPServer):
         self.keys: list[str] = []
         """What they were authorized with."""
         self.gone = threading.Event()
-        """Set when a client went while the server was stalling."""
+        """Set when a client went before the end of its answer."""
         self.connections: list[Any] = []
 
     @property

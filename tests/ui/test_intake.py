@@ -438,6 +438,21 @@ class TestEnds:
             ("c", True),
         ]
 
+    def test_what_has_just_come_in_is_not_offered_again(
+        self, intake: Intake, session: Session, steps: Steps, put: Put
+    ) -> None:
+        gate = steps.shut["a Ingested"] = threading.Event()
+        (job,) = intake.add(session, [put("a", "2")])
+        assert steps.reached.wait(GUARD)
+        closing = threading.Thread(target=intake.close)
+        closing.start()
+        while not intake._closing:
+            time.sleep(0.01)
+        gate.set()
+        closing.join(GUARD)
+        assert job.ended
+        assert Session(session.folder).jobs == []
+
     def test_a_step_that_does_not_end_is_left_and_costs_no_file(
         self,
         steps: Steps,
