@@ -5,10 +5,15 @@ are read from memory, so half the bytes are half the time; and what several text
 several tokens of one that may be right, is read once for all. What tokens mean it does not know.
 """
 
+import ctypes
 import functools
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from rag.llms.threads import Threads
 
 KINDS = ("llama", "mistral", "qwen2")
 """Model types that compute what is computed here."""
@@ -20,6 +25,8 @@ NEAR = 0.01
 """How far the logits of a trial may be from transformers', as a share of the largest."""
 TRIAL = range(3, 20)
 """Tokens."""
+FEW = 16
+"""Rows up to which one thread may be as quick as all."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +141,7 @@ class Llama:
                     )
                 )
             self._head = _packed(model.lm_head)
+            self._threads = [Threads(torch.get_num_threads()) for _ in range(FEW.bit_length())]
             trial_text = Text(self.room(len(TRIAL)), TRIAL, Choice())
             (found,) = self._logits([trial_text], lambda: None)
         if not (found - trial).abs().max() <= NEAR * trial.abs().max():
@@ -152,7 +160,8 @@ class Llama:
         import torch
 
         chosen = []
-        with torch.inference_mode():
+        size = sum(len(text.tokens) + len(text.draft) for text in texts)
+        with torch.inference_mode(), self._with_threads(size):
             rows = iter(self._logits(texts, look))
             for text in texts:
                 own = [next(rows) for _ in range(1 + len(text.draft))] if text.choice else []
@@ -160,6 +169,20 @@ class Llama:
         for text, ids in zip(texts, chosen, strict=True):
             text.kept.tokens.extend((*text.tokens, *ids[:-1]))
         return chosen
+
+    @contextmanager
+    def _with_threads(self, rows: int) -> Iterator[None]:
+        """As many as are best for so many rows: all for many, as for a prompt."""
+        if rows > FEW:
+            _set_threads()(self._threads[0].most)
+            yield
+            return
+        threads = self._threads[(rows - 1).bit_length()]
+        number = threads.next()
+        _set_threads()(number)
+        begun = time.perf_counter()
+        yield
+        threads.took(number, time.perf_counter() - begun)
 
     def _logits(self, texts: Sequence[Text], look: Callable[[], object]) -> Any:
         """Of what comes next, for each text where that is chosen, and then for each token of its
@@ -253,6 +276,16 @@ def _product() -> Callable[[Any, Any], Any]:
 
     handle = torch._C._dispatch_find_schema_or_throw("quantized::linear_dynamic_fp16", "")
     return functools.partial(torch._C._dispatch_call_boxed, handle)
+
+
+@functools.cache
+def _set_threads() -> Callable[[int], object]:
+    """Sets OpenMP's number of threads for the thread that calls it. torch's own sets it for those
+    to come as well, and drops what oneDNN has compiled."""
+    import torch
+
+    library = ctypes.CDLL(torch._C.__file__)
+    return getattr(library, "omp_set_num_threads", lambda _: None)  # Windows looks no further
 
 
 def _check(model: Any) -> None:

@@ -2,11 +2,14 @@
 
 import functools
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from rag.llms.decoding import Choice, Kept, Llama, Text, choose
+from rag.llms import decoding
+from rag.llms.decoding import FEW, Choice, Kept, Llama, Text, choose
+from rag.llms.threads import TRIES
 
 pytestmark = pytest.mark.slow
 
@@ -142,6 +145,47 @@ def test_keys_and_values_of_another_text() -> None:
     assert kept.tokens == PROMPT[:6]
     assert greedy(llama, kept, PROMPT[6:], 12) == expected
     assert kept.size == 3 * 2 * 2 * 30 * 8 * 4
+
+
+def test_small_passes_try_how_many_threads_are_best_and_no_other_thread_is_changed() -> None:
+    import torch
+
+    llama = Llama(made())
+    most, kept = torch.get_num_threads(), llama.room(250)
+    used: list[set[int]] = []
+
+    def read(rows: int) -> set[int]:
+        used.append(set())
+        tokens = [5] * rows
+        llama.read([Text(kept, tokens)], lambda: used[-1].add(torch.get_num_threads()))
+        return used[-1]
+
+    def work() -> None:
+        assert read(FEW + 1) == {most}  # as for a prompt
+        assert set.union(*(read(1) for _ in range(3 * TRIES))) == {1, most}
+        assert all(len(each) == 1 for each in used)
+        assert read(FEW + 1) == {most}
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(work).result()
+    assert torch.get_num_threads() == most
+
+
+@pytest.mark.parametrize("rows", [1, 6, FEW])
+def test_the_number_of_threads_does_not_change_what_is_computed(rows: int) -> None:
+    import torch
+
+    llama = Llama(made(hidden_size=576, intermediate_size=1536, vocab_size=50_000))
+
+    def logits(threads: int) -> Any:
+        decoding._set_threads()(threads)
+        with torch.inference_mode():
+            text = Text(llama.room(40), [*range(rows)], Choice(), [7, 8, 9])
+            return torch.stack(list(llama._logits([text], look)))
+
+    with ThreadPoolExecutor(1) as pool:
+        one, all_ = pool.map(logits, (1, torch.get_num_threads()))
+    assert torch.equal(one, all_)
 
 
 def test_what_look_raises_leaves_the_text_as_it_was() -> None:
