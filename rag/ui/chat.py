@@ -347,20 +347,24 @@ class Chat:
         search_for: str = "",
     ) -> Writing | Refusal:
         """Have `answer` written in a conversation, where `put` puts it; or why it is not."""
-        place = await asyncio.to_thread(self.limits.begin, session, conversation.key)
-        if not isinstance(place, Place):
-            return place
-        ended = partial(self.limits.ended, session, conversation.key, place)
-        writing = Writing(
-            self.backend, session, conversation, turn, answer, place, files, search_for, ended
-        )
-        begun = False
-        try:
-            begun = await asyncio.to_thread(self._begin, writing, put)
-        finally:
-            if not begun:
-                ended()
-        return writing if begun else (STILL_WRITING, {})
+
+        def begun() -> Writing | Refusal:
+            place = self.limits.begin(session, conversation.key)
+            if not isinstance(place, Place):
+                return place
+            ended = partial(self.limits.ended, session, conversation.key, place)
+            writing = Writing(
+                self.backend, session, conversation, turn, answer, place, files, search_for, ended
+            )
+            is_begun = False
+            try:
+                is_begun = self._begin(writing, put)
+            finally:
+                if not is_begun:
+                    ended()
+            return writing if is_begun else (STILL_WRITING, {})
+
+        return await asyncio.to_thread(begun)
 
     def _begin(self, writing: Writing, put: Put) -> bool:
         """Begin, when the answer that is being written there has given way; whether it has."""
