@@ -20,7 +20,6 @@ With `--local` all ask the default model the same at once: how evenly do their a
 import argparse
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -31,6 +30,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import astuple, dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import linear_regression, quantiles
@@ -132,54 +132,50 @@ class Watch:
 
 
 @contextmanager
-def served(command: Sequence[str], log: Path, **environment: str) -> Iterator[tuple[str, Process]]:
-    """The address of an app, and its process. It is ended like a service."""
-    port = free_port()
-    environment = {**os.environ, "PORT": str(port), **environment}
-    address = f"http://127.0.0.1:{port}"
+def running(
+    command: Sequence[str | Path], log: Path, is_there: Callable[[], bool], **environment: str
+) -> Iterator[int]:
+    """The number of a process that is there, as long as the context is. It is ended like a
+    service."""
     with log.open("w") as told:
-        app = subprocess.Popen(
-            [sys.executable, *command], env=environment, stdout=told, stderr=subprocess.STDOUT
+        process = subprocess.Popen(
+            command, env={**os.environ, **environment}, stdout=told, stderr=subprocess.STDOUT
         )
     try:
         until = time.monotonic() + 300
-        while True:
-            try:
-                if httpx.get(f"{address}/health").json()["status"] == "ready":
-                    break
-            except httpx.TransportError:
-                pass
-            if app.poll() is not None or time.monotonic() > until:
-                raise RuntimeError(f"The app does not start:\n{log.read_text()[-2000:]}")
-            time.sleep(0.2)
-        yield address, Process(app.pid)
-    finally:
-        app.send_signal(signal.SIGTERM)
-        try:
-            app.wait(30)
-        except subprocess.TimeoutExpired:
-            app.kill()
-
-
-@contextmanager
-def running(command: Sequence[str | Path], log: Path, port: int) -> Iterator[int]:
-    """The number of a process that listens at a port as long as the context is."""
-    with log.open("w") as told:
-        process = subprocess.Popen(command, stdout=told, stderr=subprocess.STDOUT)
-    try:
-        until = time.monotonic() + 60
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                if process.poll() is not None or time.monotonic() > until:
-                    raise RuntimeError(f"It does not start:\n{log.read_text()[-2000:]}") from None
+        while not is_there():
+            if process.poll() is not None or time.monotonic() > until:
+                raise RuntimeError(f"It does not start:\n{log.read_text()[-2000:]}")
             time.sleep(0.2)
         yield process.pid
     finally:
         process.terminate()
-        process.wait()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
+@contextmanager
+def served(command: Sequence[str], log: Path, **environment: str) -> Iterator[tuple[str, Process]]:
+    """The address of an app, and its process."""
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+
+    def is_ready() -> bool:
+        with suppress(httpx.TransportError):
+            return bool(httpx.get(f"{address}/health").json()["status"] == "ready")
+        return False
+
+    environment["PORT"] = str(port)
+    with running([sys.executable, *command], log, is_ready, **environment) as number:
+        yield address, Process(number)
 
 
 SITE = """{upstream}
@@ -214,7 +210,8 @@ def team(
             "--path",
             folder / "c",
         ]
-        numbers = [stack.enter_context(running(command, folder / "chroma.log", port))]
+        is_there = partial(listens, port)
+        numbers = [stack.enter_context(running(command, folder / "chroma.log", is_there))]
         environment |= {"CHROMA_URL": f"http://127.0.0.1:{port}"}
         addresses = []
         for each in range(number):
@@ -232,7 +229,8 @@ def team(
         )
         (folder / "nginx.conf").write_text(NGINX.format(folder=folder, site=made))
         command = ["nginx", "-p", folder, "-c", folder / "nginx.conf"]
-        numbers.append(stack.enter_context(running(command, folder / "nginx.out", port)))
+        is_there = partial(listens, port)
+        numbers.append(stack.enter_context(running(command, folder / "nginx.out", is_there)))
         yield f"http://127.0.0.1:{port}", Process(*numbers)
 
 

@@ -3,7 +3,8 @@
     python -m benchmarks.start [--runs N]
 
 The weights are on the disk, the data folder is new, so the samples are embedded too. Beside it: how
-long LlamaIndex takes to be imported, with its classes for the same models.
+long LlamaIndex takes to be imported, with its classes for the same models; and Gradio, without
+which there is no page.
 """
 
 import argparse
@@ -64,9 +65,9 @@ def _served(address: str, begun: float) -> float:
     raise TimeoutError("The page is not served.")
 
 
-def imported() -> float:
+def imported(python: str | Path, code: str) -> float:
     begun = time.perf_counter()
-    subprocess.run([peer_python(), "-c", IMPORT], check=True, stderr=subprocess.DEVNULL)
+    subprocess.run([python, "-c", code], check=True, stderr=subprocess.DEVNULL)
     return time.perf_counter() - begun
 
 
@@ -79,11 +80,16 @@ def main() -> None:
     rows: dict[str, list[float]] = {
         "Rivulet: page": [],
         "Rivulet: models and samples ready": [],
+        "Gradio: imported": [],
         "LlamaIndex: imported": [],
     }
     for _ in range(asked.runs):
-        page, ready = start()
-        for values, value in zip(rows.values(), (page, ready, imported()), strict=True):
+        taken = (
+            *start(),
+            imported(sys.executable, "import gradio"),
+            imported(peer_python(), IMPORT),
+        )
+        for values, value in zip(rows.values(), taken, strict=True):
             values.append(value)
     print(f"{machine()}\n\n| | seconds |\n| --- | --- |")
     for name, values in rows.items():

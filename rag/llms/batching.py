@@ -26,7 +26,7 @@ AHEAD = 16
 """Pieces of text an answer may be ahead of its reader."""
 TOGETHER = 16
 """Answers that are computed at a time; others wait in the order of their coming."""
-PIECE = 128
+PIECE = 256
 """Tokens of a prompt that are read at a time."""
 BESIDE = 64
 """The same while answers are being written, which wait for it."""
