@@ -319,7 +319,8 @@ class Browser:
         outputs: Any = None
         try:
             while True:
-                message = await asyncio.wait_for(told.get(), GUARD)
+                async with asyncio.timeout(GUARD):  # `wait_for` may miss that it is cancelled
+                    message = await told.get()
                 kind = message["msg"]
                 if kind == "log":
                     self.warned.append(message["log"])
