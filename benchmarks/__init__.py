@@ -18,6 +18,28 @@ def spread(values: Sequence[float], form: str = ".2f") -> str:
     return f"{median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
+RESULTS = Path(__file__).with_name("RESULTS.md")
+ROUNDS = 5
+"""The fewest of which a median is written down."""
+
+
+def record(name: str, text: str, rounds: int = ROUNDS) -> None:
+    """Print what was measured; of enough rounds it is also written into RESULTS.md, in the place of
+    the last one: between the marks of `name`. What is said around them is left.
+
+    Raises ValueError where there are no such marks.
+    """
+    print(text)
+    if rounds < ROUNDS:
+        return
+    begin, end = f"<!-- {name} -->\n", "<!-- end -->"
+    before, mark, after = RESULTS.read_text("utf-8").partition(begin)
+    _, ended, rest = after.partition(end)
+    if not (mark and ended):
+        raise ValueError(f"RESULTS.md has no place for {name}.")
+    RESULTS.write_text(f"{before}{begin}\n{text.strip()}\n\n{end}{rest}", "utf-8")
+
+
 def free_port() -> int:
     """One that nobody listens on."""
     with socket.socket() as listener:

@@ -9,7 +9,6 @@ whose function yields the answer so far, as its guide has it.
 
 import argparse
 import os
-import platform
 import shutil
 import tempfile
 import time
@@ -21,7 +20,8 @@ from typing import Any
 import gradio as gr
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from benchmarks import free_port, spread
+from benchmarks import free_port, record, spread
+from benchmarks.retrieval import machine
 from rag.config import Config
 from rag.index.embedding import HashEmbedding
 from rag.llms.scripted import ScriptedLLM
@@ -153,15 +153,13 @@ def main() -> None:
     asked = parser.parse_args()
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     pages: dict[str, Callable[[Timed], Any]] = {"plain Gradio": plain, "Rivulet": rivulet}
-    print(
-        f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, {os.cpu_count()} cores; Gradio "
-        f"{gr.__version__}; {asked.tokens:,} tokens at {asked.speed:.0f}/s, medians of "
-        f"{asked.runs} runs (least to most)\n"
-    )
-    print(
-        "| answer | page | times the model's time | bytes per character | ms of browser per token |"
-    )
-    print("| --- | --- | --- | --- | --- |")
+    lines = [
+        f"{machine()} Gradio {gr.__version__}. {asked.tokens:,} tokens at {asked.speed:.0f} a "
+        f"second, medians of {asked.runs} runs (least to most).",
+        "",
+        "| answer | page | times the model's | bytes per character | ms of browser per token |",
+        "| --- | --- | --- | --- | --- |",
+    ]
     with sync_playwright() as playwright:
         path = shutil.which("chromium") or playwright.chromium.executable_path
         browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
@@ -179,8 +177,10 @@ def main() -> None:
                     with serve(llm) as address:
                         found[name].append(measure(browser, address, llm, len(said)))
             for name, rows in found.items():
-                print(f"| {kind} | {name} | {' | '.join(map(spread, zip(*rows, strict=True)))} |")
+                cells = " | ".join(map(spread, zip(*rows, strict=True)))
+                lines.append(f"| {kind} | {name} | {cells} |")
         browser.close()
+    record("browser", "\n".join(lines), asked.runs)
 
 
 if __name__ == "__main__":

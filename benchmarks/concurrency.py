@@ -8,12 +8,11 @@ machine that had other work. What a prompt costs then weighs more in its rate, b
 """
 
 import argparse
-import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
-from benchmarks import spread
+from benchmarks import record, spread
 from benchmarks.decoding import TOKENS, TOPICS, Run, Writer, peers, writer
 from benchmarks.retrieval import PEERS, machine
 from rag.llms.huggingface import HuggingFaceLLM
@@ -73,7 +72,7 @@ def main() -> None:
     parser.add_argument("--no-peer", action="store_true", help="leave LlamaIndex and llama.cpp out")
     options = parser.parse_args()
     shown = () if options.no_peer else PEERS
-    print(machine(*shown), f"Load {os.getloadavg()[0]:.1f}.\n")
+    told = machine(*shown)
     llm = HuggingFaceLLM()
     writers = {"Rivulet": writer(llm, options.tokens)}
     with ExitStack() as stack:
@@ -82,7 +81,8 @@ def main() -> None:
                 llm, options.llamacpp, options.tokens, options.llamaindex_tokens
             ).items():
                 writers[name] = stack.enter_context(peer)
-        print(measure(writers, options.at_once, options.rounds))
+        table = measure(writers, options.at_once, options.rounds)
+    record("concurrency", f"{told}\n\n{table}", 0 if options.no_peer else options.rounds)
 
 
 if __name__ == "__main__":

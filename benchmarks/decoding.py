@@ -14,7 +14,6 @@ without other work.
 
 import argparse
 import json
-import os
 import subprocess
 import threading
 import time
@@ -28,7 +27,7 @@ from unittest.mock import patch
 
 from platformdirs import user_cache_path
 
-from benchmarks import spread, takes_data
+from benchmarks import record, spread, takes_data
 from benchmarks.retrieval import PEERS, machine, peer_python, weights
 from rag.answering.prompts import TEXT_QA
 from rag.config import DEFAULT_MODEL
@@ -257,7 +256,7 @@ def main() -> None:
     parser.add_argument("--no-peer", action="store_true", help="leave LlamaIndex and llama.cpp out")
     options = parser.parse_args()
     if options.same:
-        print(f"{machine()}\n\n{same(options.data, options.same)}")
+        record("decoding --same", f"{machine()}\n\n{same(options.data, options.same)}")
         return
     quick = HuggingFaceLLM()
     writers = {"Rivulet": writer(quick), "transformers": writer(plain_llm())}
@@ -265,12 +264,13 @@ def main() -> None:
         if not options.no_peer:
             for name, peer in peers(quick, options.llamacpp).items():
                 writers[name] = stack.enter_context(peer)
-        print(f"{machine(*() if options.no_peer else PEERS)} Load {os.getloadavg()[0]:.1f}.")
+        told = machine(*() if options.no_peer else PEERS)
         passages = [text for _, text in questions(options.data, options.rounds)]
-        print(f"\nAn answer from a passage:\n\n{speeds(writers, passages)}")
+        told += f"\n\nAn answer from a passage:\n\n{speeds(writers, passages)}"
         stories = [story(topic) for topic in TOPICS[: options.rounds]]
-        print(f"\nA story:\n\n{speeds(writers, stories)}")
-    print(f"\nFrom model to reader: {1e3 * overhead(quick):.3f} ms of the processor a token")
+        told += f"\n\nA story:\n\n{speeds(writers, stories)}"
+    told += f"\n\nFrom model to reader: {1e3 * overhead(quick):.3f} ms of the processor a token."
+    record("decoding", told, 0 if options.no_peer else options.rounds)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from benchmarks import spread, takes_data
+from benchmarks import record, spread, takes_data
 from benchmarks.decoding import llamacpp
 from benchmarks.retrieval import PEERS, machine, peer_python, weights
 from rag.answering.engine import answer_as_set
@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--llamacpp", type=int, default=2, metavar="THREADS")
     asked = parser.parse_args()
     passages = [entry.text for entry in read_corpus(asked.data / "squad" / "corpus.jsonl")]
-    print(machine(*PEERS) + "\n")
+    told = machine(*PEERS)
     rows: dict[str, list[list[float]]] = {"LlamaIndex": [], "Rivulet": []}
     alone: list[float] = []
     ours = Ours(passages)
@@ -151,16 +151,16 @@ def main() -> None:
             rows["Rivulet"].append(
                 [ours.prompt(whole), ours.prompt(whole, half), times[0], times[2]]
             )
-    print(f"| seconds | {' | '.join(COLUMNS)} |")
-    print(f"| --- | {' | '.join('---' for _ in COLUMNS)} |")
-    for name, runs in rows.items():
-        print(f"| {name} | {' | '.join(map(spread, zip(*runs, strict=True)))} |")
-    print(f"| llama.cpp, threads: {asked.llamacpp} | {spread(alone)} | | | |")
+    lines = [told, "", f"| seconds | {' | '.join(COLUMNS)} |"]
+    lines.append(f"| --- | {' | '.join('---' for _ in COLUMNS)} |")
     ratios = [
         [own / other for own, other in zip(mine, theirs, strict=True)]
         for mine, theirs in zip(rows["Rivulet"], rows["LlamaIndex"], strict=True)
     ]
-    print(f"| Rivulet / LlamaIndex | {' | '.join(map(spread, zip(*ratios, strict=True)))} |")
+    for name, runs in {**rows, "Rivulet / LlamaIndex": ratios}.items():
+        lines.append(f"| {name} | {' | '.join(map(spread, zip(*runs, strict=True)))} |")
+    lines.append(f"| llama.cpp, threads: {asked.llamacpp} | {spread(alone)} | | | |")
+    record("first_token", "\n".join(lines), asked.rounds)
 
 
 if __name__ == "__main__":

@@ -396,7 +396,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="with --local")
     options = parser.parse_args()
     options.clients = options.clients or (8 if options.local else 100)
-    print(machine(), f"Gradio {version('gradio')}. Load {os.getloadavg()[0]:.1f}.\n", flush=True)
+    print(machine(), f"Gradio {version('gradio')}.\n", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         models = Config.from_env().models_dir
         models.mkdir(parents=True, exist_ok=True)

@@ -212,14 +212,14 @@ def measure_answers_of_both(folder: Path, limit: int) -> dict[str, float]:
 
 
 def machine(*peers: str) -> str:
-    """Date, processor and versions, for the top of a table."""
+    """Date, processor, versions and what else there is to do, for the top of a table."""
     names = ("torch", "transformers", "chromadb")
     versions = [f"{name} {version(name)}" for name in names]
     versions += [f"SQLite {sqlite3.sqlite_version}"]
     versions += [each.replace("==", " ") for peer in peers for each in PEERS[peer]]
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {_processor()}, {os.cpu_count()} cores; "
-        f"Python {platform.python_version()}, {', '.join(versions)}."
+        f"Python {platform.python_version()}, {', '.join(versions)}. Load {os.getloadavg()[0]:.1f}."
     )
 
 

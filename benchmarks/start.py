@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from benchmarks import spread
+from benchmarks import record, spread
 from benchmarks.browser import free_port
 from benchmarks.retrieval import machine, peer_python, weights
 from rag.config import DEFAULT_EMBED_MODEL, DEFAULT_MODEL, Config
@@ -83,6 +83,7 @@ def main() -> None:
         "Gradio: imported": [],
         "LlamaIndex: imported": [],
     }
+    told = machine()
     for _ in range(asked.runs):
         taken = (
             *start(),
@@ -91,9 +92,9 @@ def main() -> None:
         )
         for values, value in zip(rows.values(), taken, strict=True):
             values.append(value)
-    print(f"{machine()}\n\n| | seconds |\n| --- | --- |")
-    for name, values in rows.items():
-        print(f"| {name} | {spread(values, '.1f')} |")
+    table = [f"| {name} | {spread(values, '.1f')} |" for name, values in rows.items()]
+    lines = (told, "", "| | seconds |", "| --- | --- |", *table)
+    record("start", "\n".join(lines), asked.runs)
 
 
 if __name__ == "__main__":

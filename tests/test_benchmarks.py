@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import citations, load, load_app, retrieval
+import benchmarks
+from benchmarks import ROUNDS, citations, load, load_app, record, retrieval
 from benchmarks.load_app import code_word
 from benchmarks.load_clients import Asker, Page, Plan
 from rag.answering.defaults import Settings
@@ -193,3 +194,45 @@ def test_all_clients_get_their_answers(
     assert int(rows["questions answered"].split()[0]) > 2
     before, _, after = rows["connections: the same"].split(", ")
     assert after == before
+
+
+RECORDED = ("first_token", "decoding", "decoding --same", "concurrency", "browser", "start")
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of RESULTS.md, which is written to instead."""
+    copy = tmp_path / "RESULTS.md"
+    copy.write_text(benchmarks.RESULTS.read_text("utf-8"), "utf-8")
+    monkeypatch.setattr(benchmarks, "RESULTS", copy)
+    return copy
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_what_is_measured_is_written_down_in_its_place(
+    results: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    before = results.read_text("utf-8")
+    record(name, "an earlier one\n", ROUNDS)
+    record(name, "a later one\n", ROUNDS)
+    after = results.read_text("utf-8")
+    assert f"<!-- {name} -->\n\na later one\n\n<!-- end -->\n" in after
+    assert "an earlier one" not in after
+    begin = before.index(f"<!-- {name} -->")
+    assert after.startswith(before[:begin])
+    assert after.endswith(before[before.index("<!-- end -->", begin) :])
+    assert "a later one" in capsys.readouterr().out
+
+
+def test_too_few_rounds_are_only_printed(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = results.read_text("utf-8")
+    record("start", "| 7 |", ROUNDS - 1)
+    assert results.read_text("utf-8") == before
+    assert capsys.readouterr().out == "| 7 |\n"
+
+
+def test_where_there_is_no_place_for_it_that_is_said(results: Path) -> None:
+    before = results.read_text("utf-8")
+    with pytest.raises(ValueError, match="no place for other"):
+        record("other", "| 7 |")
+    assert results.read_text("utf-8") == before
