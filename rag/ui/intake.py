@@ -210,9 +210,9 @@ class Intake:
                 steps.close()
             else:
                 while event := next(steps, None):
-                    job.told(event)
                     if isinstance(event, Searchable | Ingested):
                         session.arrived = max(session.arrived, job.batch)
+                    job.told(event)
                     # What is in is over at once, if it was all: it is not to be left behind.
                     if not isinstance(event, Ingested):
                         return

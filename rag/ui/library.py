@@ -100,9 +100,10 @@ class Library:
         """How far everything is. `seen` is the addition for which the page has last turned to
         the session's own documents; the other value returned is the new one."""
         look = self.look(request)
-        arrived = look.session.arrived
+        *shown, _, timer = self.shelf(look)
+        arrived = look.session.arrived  # at last: what is shown as searchable has arrived
         scope = gr.update(value="mine") if arrived not in (0, seen) else gr.skip()
-        return *self.shelf(look, scope), arrived
+        return *shown, scope, timer, arrived
 
     def forget(self, request: gr.Request) -> None:
         """Remove everything of the session, from the disk too, and what models keep of all."""

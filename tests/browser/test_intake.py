@@ -146,6 +146,7 @@ def test_cancel_one_then_all(page: Page, long: Path, tmp_path: Path) -> None:
 def test_a_question_does_not_wait_for_the_vectors(page: Page, long: Path) -> None:
     upload(page, long)
     wait_for_state(page, "embedded")
+    expect(page.locator("#scope input")).to_have_value("my documents")
     ask(page, "What of the heron?")
     expect(page.locator("#chat .facts")).to_have_count(1)
     expect(sources(page).first).to_contain_text("long.txt")  # by its words

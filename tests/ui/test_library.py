@@ -203,6 +203,19 @@ def test_what_is_on_its_way_is_shown_in_every_tab_and_can_be_cancelled(
     assert notes(press(library, me, "dismiss")) == []
 
 
+def test_what_arrives_while_the_list_is_made_is_turned_to_at_once(
+    library: Library, me: gr.Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = library.look(me).session
+
+    def show(_: Any) -> str:
+        session.arrived = 1
+        return "it is embedded"
+
+    monkeypatch.setattr(library, "show", show)
+    assert library.tick(0, me)[2] == gr.update(value="mine")
+
+
 def test_a_document_that_is_not_wholly_in_has_one_line(
     library: Library, me: gr.Request, upload: Upload, gate: Gate
 ) -> None:
