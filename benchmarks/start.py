@@ -16,8 +16,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from benchmarks import record, spread
-from benchmarks.browser import free_port
+from benchmarks import free_port, record, spread
 from benchmarks.retrieval import machine, peer_python, weights
 from rag.config import DEFAULT_EMBED_MODEL, DEFAULT_MODEL, Config
 

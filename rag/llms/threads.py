@@ -7,12 +7,13 @@ it does at the time, so it is measured while the work is done.
 
 from collections import deque
 from collections.abc import Mapping
+from itertools import cycle
 from statistics import median
 
 TRIES = 5
 """Durations of which the median counts."""
 AGAIN = 8
-"""Each that many times another number than the best is tried: what was best may be no longer."""
+"""Each that many times the next number in turn is taken: what was best may be no longer."""
 
 
 class Threads:
@@ -24,7 +25,7 @@ class Threads:
         self._took: Mapping[int, deque[float]] = {
             number: deque(maxlen=TRIES) for number in sorted({*powers, most})
         }
-        self._others: deque[int] = deque(self._took)
+        self._in_turn = cycle(self._took)
         self._times = 0
 
     @property
@@ -38,10 +39,7 @@ class Threads:
         if len(self._took[new]) < TRIES:
             return new
         self._times += 1
-        if self._times % AGAIN:
-            return self.best
-        self._others.rotate()
-        return self._others[0]
+        return self.best if self._times % AGAIN else next(self._in_turn)
 
     def took(self, number: int, seconds: float) -> None:
         self._took[number].append(seconds)

@@ -21,8 +21,8 @@ import httpx
 from rag.config import Config
 from rag.index.embedding import Embedded, HashEmbedding
 from rag.llms.scripted import ScriptedLLM
-from tests.browser.conftest import free_port
 from tests.deploying.tab import PATIENCE, Tab
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 SLOW = "treacle"

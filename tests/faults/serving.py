@@ -9,8 +9,8 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from tests.browser.conftest import free_port
 from tests.deploying.serving import WORDS
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 ANSWER = " ".join(f"word{n}" for n in range(WORDS))

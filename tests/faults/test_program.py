@@ -10,11 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.browser.conftest import free_port
 from tests.deploying.tab import PATIENCE
 from tests.documents.makers import pdf
 from tests.documents.test_isolation import within
 from tests.faults.program import ROOT, SLOW, Program, halves, uploading
+from tests.ports import free_port
 from tests.test_main import HASHED
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="nothing kills there like this")
